@@ -1,0 +1,47 @@
+"""Tokens as the official Java tokenizer cuts them (these lines were run through it)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlm.metrics.caption_tokens import caption_tokens
+
+
+@pytest.mark.parametrize(
+    ('caption', 'tokens'),
+    [
+        ('A yellow dog is next to a toilet .', 'a yellow dog is next to a toilet'),
+        ("Don't stop, won't you? I can't;", "do n't stop wo n't you i ca n't"),
+        ("It's the dog's bone, the dogs' bones.", "it 's the dog 's bone the dogs bones"),
+        ("On a man 's shoulders", "on a man 's shoulders"),
+        (
+            'The two-dogs (a black-and-white pair)',
+            'the two-dogs -lrb- a black-and-white pair -rrb-',
+        ),
+        ('[sic] {x}', '-lsb- sic -rsb- -lcb- x -rcb-'),
+        ('100% 0.96 $5.00 at 10:45am', '100 % 0.96 $ 5.00 at 10:45 am'),
+        ('A sign reading "STOP". A \'sign\' “STOP.”', 'a sign reading stop a sign stop'),
+        ('Wow... and -- woman — dash - en-dash/slash 1/2', 'wow and woman dash en-dash/slash 1/2'),
+        ('red/white & blue A&W', 'red/white & blue a&w'),
+        ('what?! no!', 'what ?! no'),
+        ('yes:no a;b', 'yes no a b'),
+        ('cannot gonna rock', 'can not gon na rock'),
+        (
+            "I'm you're they'll we've he'd couldn't've",
+            "i 'm you 're they 'll we 've he 'd could n't 've",
+        ),
+        ('the U.S. team of Mr. Smith', 'the u.s. team of mr. smith'),
+        ("'tis o'clock 90's 1990s", "'t is o'clock 90 's 1990s"),
+        ('1,000,000 -5 +3 5-6 2x4 t-shirt', '1,000,000 -5 +3 5-6 2x4 t-shirt'),
+        ('café 日本語', 'café 日本語'),
+        ('', ''),
+        (' . ', ''),
+    ],
+)
+def test_tokens_are_the_official_ones(caption, tokens):
+    assert caption_tokens(caption) == tokens.split()
+
+
+@given(st.text())
+def test_any_text_is_cut(text):
+    assert all(token and not token.isspace() for token in caption_tokens(text))

@@ -1,0 +1,116 @@
+"""Attention against an einsum reference, and the cache it is given."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vlm.nn.attention import Attention, KeyValue
+
+HEADS, SIZE, WIDTH = 2, 3, 5
+
+
+def reference(params, x, memory, *, bias=0.0, mask=None, scale=1.0) -> np.ndarray:
+    def project(name: str, of: np.ndarray) -> np.ndarray:
+        p = params[name]
+        y = np.einsum('BTD,DI->BTI', of, p['kernel']) + p.get('bias', 0.0)
+        return y.reshape(*of.shape[:2], HEADS, SIZE)
+
+    query, key, value = project('query', x), project('key', memory), project('value', memory)
+    logits = np.einsum('BTAK,BSAK->BATS', query, key) * scale + bias
+    if mask is not None:
+        logits = np.where(mask, logits, -np.inf)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    joined = np.einsum('BATS,BSAK->BTAK', weights, value).reshape(*x.shape[:2], HEADS * SIZE)
+    out = params['out']
+    return np.einsum('BTI,ID->BTD', joined, out['kernel']) + out.get('bias', 0.0)
+
+
+def project_and_attend(module, x, memory, *rest):
+    return module(x, module.keys_values(memory), *rest)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(module, params, *args):
+    return module.apply({'params': params}, *args, method=project_and_attend)
+
+
+@pytest.fixture
+def make(random_params):
+    def build(**options):
+        module = Attention(HEADS, SIZE, **options)
+        rng = np.random.default_rng(1)
+        x, memory = (rng.normal(size=(2, n, WIDTH)).astype(np.float32) for n in (3, 4))
+        params = random_params(module, x, memory, method=project_and_attend)
+        return module, params, x, memory
+
+    return build
+
+
+@pytest.mark.parametrize('use_bias', [False, True])
+@pytest.mark.parametrize('scaled', [False, True])
+def test_attention_equals_einsum(make, use_bias, scaled):
+    module, params, x, memory = make(use_bias=use_bias, scaled=scaled)
+    assert all(('bias' in params[n]) == use_bias for n in ('query', 'key', 'value', 'out'))
+    bias = np.random.default_rng(2).normal(size=(1, HEADS, 3, 4)).astype(np.float32)
+    mask = np.array([[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 1]], bool)[None, None]
+    found = run(module, params, x, memory, bias, mask)
+    scale = SIZE**-0.5 if scaled else 1.0
+    wanted = reference(params, x, memory, bias=bias, mask=mask, scale=scale)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_without_bias_and_mask(make):
+    module, params, x, memory = make()
+    found = run(module, params, x, memory)
+    wanted = reference(params, x, memory, scale=SIZE**-0.5)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_unscaled_queries_start_smaller_instead():
+    # T5: the query's variance is 1 / (D K), so that no 1 / sqrt(K) is needed.
+    x = jnp.ones((1, 1, 256))
+    scales = {}
+    for scaled in (True, False):
+        module = Attention(4, 64, scaled=scaled)
+        params = module.init(jax.random.key(0), x, x, method=project_and_attend)['params']
+        scales[scaled] = float(params['query']['kernel'].std())
+        assert float(params['key']['kernel'].std()) == pytest.approx(256**-0.5, rel=0.02)
+    assert scales[True] == pytest.approx(256**-0.5, rel=0.02)
+    assert scales[False] == pytest.approx((256 * 64) ** -0.5, rel=0.02)
+
+
+def test_a_query_that_may_see_nothing_stays_finite(make):
+    module, params, x, memory = make()
+    mask = np.zeros((2, 1, 1, 4), bool)
+
+    def total(params):
+        return jnp.sum(jnp.square(run(module, params, x, memory, None, mask)))
+
+    value, gradient = jax.jit(jax.value_and_grad(total))(params)
+    assert np.isfinite(value)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_keys_and_values_are_written_where_the_index_says():
+    cache = KeyValue(jnp.zeros((1, 4, 1, 1)), jnp.zeros((1, 4, 1, 1)))
+    new = KeyValue(jnp.full((1, 2, 1, 1), 7.0), jnp.full((1, 2, 1, 1), 8.0))
+    written = cache.written_at(jnp.array(1), new)
+    np.testing.assert_array_equal(written.key.ravel(), [0, 7, 7, 0])
+    np.testing.assert_array_equal(written.value.ravel(), [0, 8, 8, 0])
+    np.testing.assert_array_equal(cache.key, 0)
+
+
+def test_padding_a_cache_adds_empty_slots_behind():
+    cache = KeyValue(jnp.ones((1, 2, 1, 1)), jnp.full((1, 2, 1, 1), 2.0)).padded_to(5)
+    np.testing.assert_array_equal(cache.key.ravel(), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(cache.value.ravel(), [2, 2, 0, 0, 0])
+
+
+def test_writing_keeps_the_dtype_of_the_cache():
+    cache = KeyValue(*[jnp.zeros((1, 2, 1, 1), jnp.bfloat16)] * 2)
+    written = cache.written_at(0, KeyValue(*[jnp.ones((1, 1, 1, 1))] * 2))
+    assert written.key.dtype == written.value.dtype == jnp.bfloat16

@@ -1,0 +1,137 @@
+"""Layers against numbers worked out by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vlm.nn.layers import ACTIVATIONS, Dense, Embed, LayerNorm, Mlp, RMSNorm, make_padding_mask
+
+
+def apply(module, params, *args, **options):
+    params = jax.tree.map(jnp.array, params, is_leaf=lambda node: not isinstance(node, dict))
+    return module.apply({'params': params}, *args, **options)
+
+
+def test_dense_is_a_matrix_product_with_bias():
+    params = {'kernel': [[1.0, 2.0], [3.0, 4.0]], 'bias': [10.0, 20.0]}
+    found = apply(Dense(2, ('embed', 'mlp'), use_bias=True), params, jnp.array([[1.0, -1.0]]))
+    np.testing.assert_allclose(found, [[8.0, 18.0]])
+
+
+def test_dense_has_no_bias_unless_asked():
+    dense = Dense(3, ('embed', 'mlp'))
+    variables = jax.eval_shape(dense.init, jax.random.key(0), jnp.ones((1, 2)))
+    assert jax.tree.map(jnp.shape, variables['params']) == {'kernel': (2, 3)}
+    assert variables['params_axes']['kernel_axes'].names == ('embed', 'mlp')
+
+
+def test_dense_initialises_with_variance_one_over_fan_in():
+    variables = Dense(200, ('embed', 'mlp')).init(jax.random.key(0), jnp.ones((1, 400)))
+    kernel = variables['params']['kernel']
+    assert float(kernel.std()) == pytest.approx(1 / math.sqrt(400), rel=0.02)
+    # Cut at two standard deviations of the normal it is drawn from, which is wider by 1 / .8796.
+    assert float(jnp.abs(kernel).max()) <= 2 / math.sqrt(400) / 0.87962566 + 1e-6
+
+
+def test_rms_norm_by_hand():
+    # The mean square of (3, 4) is 12.5; no mean is taken off.
+    found = apply(RMSNorm(epsilon=0.0), {'scale': [1.0, 2.0]}, jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(found, [3 / math.sqrt(12.5), 8 / math.sqrt(12.5)], rtol=1e-6)
+
+
+def test_rms_norm_epsilon_stands_under_the_root():
+    found = apply(RMSNorm(epsilon=3.5), {'scale': [1.0, 1.0]}, jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(found, [3 / 4, 4 / 4], rtol=1e-6)
+    zeros = apply(RMSNorm(), {'scale': [1.0, 1.0]}, jnp.zeros(2))
+    np.testing.assert_array_equal(zeros, 0.0)
+
+
+def test_layer_norm_by_hand():
+    # Mean 5, deviations -3, -1, 1, 3, variance 5.
+    params = {'scale': [1.0, 1.0, 1.0, 2.0], 'bias': [0.0, 0.0, 0.5, 0.0]}
+    found = apply(LayerNorm(epsilon=0.0), params, jnp.array([2.0, 4.0, 6.0, 8.0]))
+    root = math.sqrt(5)
+    np.testing.assert_allclose(found, [-3 / root, -1 / root, 0.5 + 1 / root, 6 / root], rtol=1e-6)
+
+
+@pytest.mark.parametrize('norm', [RMSNorm, LayerNorm])
+def test_norms_take_statistics_in_float32_whatever_the_dtype(norm, random_params):
+    # Around 300 bfloat16 has every second integer only: 301 would be 300 or 302.
+    x = jnp.array([300.0, 301.0, 302.0, 310.0])
+    params = random_params(norm(), x)
+    found = apply(norm(dtype=jnp.bfloat16), params, x)
+    assert found.dtype == jnp.bfloat16
+    exact = apply(norm(), params, x)
+    np.testing.assert_array_equal(found, exact.astype(jnp.bfloat16))
+
+
+def test_embedding_looks_up_and_attends_to_the_same_table():
+    table = [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    embed = Embed(3, 2)
+    found = apply(embed, {'embedding': table}, jnp.array([[2, 0]]))
+    np.testing.assert_array_equal(found, [[[4.0, 5.0], [0.0, 1.0]]])
+    scores = apply(embed, {'embedding': table}, jnp.array([[[1.0, -1.0]]]), method='attend')
+    np.testing.assert_allclose(scores, [[[-1.0, -1.0, -1.0]]])
+
+
+def gelu(x: float) -> float:
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def test_activations_by_formula():
+    x = [-2.0, -0.5, 0.0, 1.5]
+    np.testing.assert_allclose(ACTIVATIONS['gelu'](jnp.array(x)), [gelu(v) for v in x], atol=1e-6)
+    np.testing.assert_allclose(ACTIVATIONS['relu'](jnp.array(x)), [0, 0, 0, 1.5])
+    silu = [v / (1 + math.exp(-v)) for v in x]
+    np.testing.assert_allclose(ACTIVATIONS['silu'](jnp.array(x)), silu, atol=1e-6)
+
+
+def test_plain_mlp_with_biases_by_hand():
+    params = {
+        'wi': {'kernel': [[1.0, -1.0]], 'bias': [0.5, 0.0]},
+        'wo': {'kernel': [[2.0], [1.0]], 'bias': [0.25]},
+    }
+    found = apply(Mlp(2, use_bias=True), params, jnp.array([[1.0]]))
+    np.testing.assert_allclose(found, [[2 * gelu(1.5) + gelu(-1.0) + 0.25]], rtol=1e-6)
+
+
+def test_gated_mlp_activates_one_half_and_multiplies_with_the_other():
+    params = {
+        'wi': {'kernel': [[1.0, -1.0]]},
+        'wi_gate': {'kernel': [[3.0, 5.0]]},
+        'wo': {'kernel': [[2.0], [1.0]]},
+    }
+    found = apply(Mlp(2, gated=True), params, jnp.array([[1.0]]))
+    np.testing.assert_allclose(found, [[2 * gelu(1.0) * 3 + gelu(-1.0) * 5]], rtol=1e-6)
+
+
+def test_dropout_acts_only_when_not_deterministic(random_params):
+    mlp, x = Mlp(64, dropout=0.5), jnp.ones((1, 4))
+    params = random_params(mlp, x)
+    still = apply(mlp, params, x)
+    np.testing.assert_array_equal(still, apply(Mlp(64), params, x))
+    dropped = apply(mlp, params, x, deterministic=False, rngs={'dropout': jax.random.key(1)})
+    assert not np.allclose(still, dropped)
+
+
+def test_padding_mask():
+    mask = make_padding_mask(jnp.array([[True, False]]))
+    assert mask.shape == (1, 1, 1, 2)
+    np.testing.assert_array_equal(mask[0, 0, 0], [True, False])
+
+
+@pytest.mark.parametrize(
+    'module, x',
+    [
+        (Dense(3, ('embed', 'mlp'), use_bias=True, dtype=jnp.bfloat16), jnp.ones((1, 2))),
+        (Mlp(4, gated=True, dtype=jnp.bfloat16), jnp.ones((1, 2))),
+        (Embed(5, 2, dtype=jnp.bfloat16), jnp.ones((1, 2), jnp.int32)),
+    ],
+)
+def test_bfloat16_is_for_activations_only(module, x, random_params):
+    params = random_params(module, x)  # of the dtypes that the initialisers declare
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
+    assert apply(module, params, x).dtype == jnp.bfloat16

@@ -1,0 +1,184 @@
+"""The text stacks against T5 1.1's formulas in numpy, and T5 1.1's published size."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from vlm.errors import UserError
+from vlm.nn import masks
+from vlm.nn.layers import Embed, make_padding_mask
+from vlm.nn.t5 import Decoder, Encoder, TextConfig
+
+HEADS, SIZE, WIDTH = 2, 3, 6
+CONFIG = TextConfig(
+    vocab_size=7,
+    width=WIDTH,
+    num_layers=2,
+    num_encoder_layers=2,
+    num_heads=HEADS,
+    head_dim=SIZE,  # HEADS * SIZE is not WIDTH on purpose
+    mlp_dim=10,
+)
+
+
+def rms_norm(p, x):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * p['scale']
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def mlp(p, x):
+    return (gelu(x @ p['wi']['kernel']) * (x @ p['wi_gate']['kernel'])) @ p['wo']['kernel']
+
+
+def attention(p, x, memory, bias, mask):
+    """T5's: no 1 / sqrt(K), no biases in the projections."""
+
+    def heads(name, of):
+        return (of @ p[name]['kernel']).reshape(*of.shape[:2], HEADS, SIZE)
+
+    query, key, value = heads('query', x), heads('key', memory), heads('value', memory)
+    logits = np.where(mask, np.einsum('BTAK,BSAK->BATS', query, key) + bias, -1e30)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    joined = np.einsum('BATS,BSAK->BTAK', weights, value)
+    return joined.reshape(*x.shape[:2], -1) @ p['out']['kernel']
+
+
+def encoder_reference(p, x, valid):
+    at = np.arange(x.shape[1])
+    ahead = at[None, :] - at[:, None]
+    # Below 8 tokens every distance has a bucket of its own: 0..7 behind, 16 + 1..7 ahead.
+    bias = p['relpos_bias']['rel_embedding'][:, np.where(ahead > 0, 16 + ahead, -ahead)]
+    mask = valid[:, None, None, :]
+    for name in ('layers_0', 'layers_1'):
+        y = rms_norm(p[name]['self_attention_norm'], x)
+        x = x + attention(p[name]['self_attention'], y, y, bias, mask)
+        x = x + mlp(p[name]['mlp'], rms_norm(p[name]['mlp_norm'], x))
+    return rms_norm(p['norm'], x)
+
+
+def decoder_reference(p, x, memory, valid, mask):
+    at = np.arange(x.shape[1])
+    behind = np.maximum(at[:, None] - at[None, :], 0)  # below 16 tokens: exact buckets
+    bias = p['relpos_bias']['rel_embedding'][:, behind]
+    for name in ('layers_0', 'layers_1'):
+        y = rms_norm(p[name]['self_attention_norm'], x)
+        x = x + attention(p[name]['self_attention'], y, y, bias, mask[:, None])
+        y = rms_norm(p[name]['cross_attention_norm'], x)
+        # The position bias belongs to self-attention alone.
+        x = x + attention(p[name]['cross_attention'], y, memory, 0.0, valid[:, None, None, :])
+        x = x + mlp(p[name]['mlp'], rms_norm(p[name]['mlp_norm'], x))
+    return rms_norm(p['norm'], x)
+
+
+def double(params):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+
+def normal(*shape, seed: int = 0) -> jnp.ndarray:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def test_encoder_equals_its_formulas(random_params):
+    x, valid = normal(2, 7, WIDTH), jnp.array([[1] * 7, [1, 1, 0, 1, 1, 0, 0]], bool)
+    encoder = Encoder(CONFIG)
+    params = random_params(encoder, x, valid)
+    found = jax.jit(encoder.apply)({'params': params}, x, valid)
+    wanted = encoder_reference(double(params), np.asarray(x), np.asarray(valid))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+class Text(nn.Module):
+    """A decoder beside the table that its tied output would use."""
+
+    config: TextConfig
+
+    def setup(self):
+        self.table = Embed(self.config.vocab_size, self.config.width)
+        self.decoder = Decoder(self.config)
+
+    def __call__(self, x, memory, valid, mask):
+        """States and logits of whole rows."""
+        keys_values = self.decoder.memory_keys_values(memory)
+        states, _ = self.decoder(x, keys_values, make_padding_mask(valid), mask)
+        return states, self.decoder.logits(states, self.table)
+
+
+def decoder_inputs():
+    x, memory = normal(2, 5, WIDTH), normal(2, 4, WIDTH, seed=1)
+    valid = jnp.array([[1, 1, 1, 1], [1, 0, 1, 0]], bool)
+    prefix = jnp.array([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], bool)
+    return x, memory, valid, masks.decoder_mask(5, prefix)
+
+
+def test_decoder_equals_its_formulas(random_params):
+    inputs = decoder_inputs()
+    params = random_params(Text(CONFIG), *inputs)
+    states, logits = jax.jit(Text(CONFIG).apply)({'params': params}, *inputs)
+    x, memory, valid, mask = (np.asarray(value) for value in inputs)
+    plain = double(params)['decoder']
+    wanted = decoder_reference(plain, x, memory, valid, mask[:, 0])
+    np.testing.assert_allclose(states, wanted, rtol=1e-4, atol=1e-5)
+    wanted = wanted @ plain['logits_dense']['kernel']
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_tied_logits_are_scaled_and_use_the_embedding(random_params):
+    inputs, tied = decoder_inputs(), Text(dataclasses.replace(CONFIG, tied_embedding=True))
+    params = random_params(tied, *inputs)
+    assert 'logits_dense' not in params['decoder']
+    states, logits = jax.jit(tied.apply)({'params': params}, *inputs)
+    wanted = states @ params['table']['embedding'].T / math.sqrt(WIDTH)
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def count(tree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def decoder_formula(c: TextConfig) -> int:
+    attention = 4 * c.width * c.num_heads * c.head_dim
+    matrices = 3 if c.gated_mlp else 2
+    block = 2 * attention + matrices * c.width * c.mlp_dim + 3 * c.width
+    logits = 0 if c.tied_embedding else c.width * c.vocab_size
+    return c.num_layers * block + c.num_heads * c.relative_buckets + c.width + logits
+
+
+@pytest.mark.parametrize('options', [{}, {'gated_mlp': False}, {'tied_embedding': True}])
+def test_decoder_parameter_count(options, random_params):
+    config = dataclasses.replace(CONFIG, **options)
+    params = random_params(Text(config), *decoder_inputs())
+    assert count(params['decoder']) == decoder_formula(config)
+
+
+def test_parameter_count_of_t5_1_1_base():
+    # google/t5-v1_1-base has 247,577,856 parameters: encoder, decoder, an input table shared by the
+    # two, which a decoder with its own output layer does not look up, and that output layer.
+    config = TextConfig(num_encoder_layers=12)
+    key, x = jax.random.key(0), jax.ShapeDtypeStruct((1, 4, 768), jnp.float32)
+    valid, mask = (jax.ShapeDtypeStruct(s, bool) for s in ((1, 4), (1, 1, 4, 4)))
+    encoder = jax.eval_shape(Encoder(config).init, key, x, valid)['params']
+    text = jax.eval_shape(Text(config).init, key, x, x, valid, mask)['params']
+    table = config.vocab_size * config.width
+    assert count(text) == decoder_formula(config)
+    assert count(encoder) + count(text) + table == 247_577_856
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'activation': 'gelo'}, r"TextConfig\.activation = 'gelo' .*gelu, relu, silu"),
+        ({'vocab_size': 2}, r'TextConfig\.vocab_size = 2'),
+    ],
+)
+def test_mistakes_name_the_binding(options, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(CONFIG, **options)

@@ -1,0 +1,173 @@
+"""The `vlm` command. Each subcommand imports what it needs when it runs, so `--help` is instant."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from vlm.errors import UserError, nearest
+
+DESCRIPTION = 'Declarative multi-task vision-language models: image(s) + prompt -> text.'
+GIN_HELP = """\
+configuration (T5X's flags, all repeatable):
+  --gin_file FILE           a gin file: in the current folder, on the search paths or shipped
+  --gin_search_paths A,B    more folders to look in
+  --gin.NAME=VALUE          set a macro or a binding, e.g. --gin.TRAIN_STEPS=500
+                            text needs quotes of its own: --gin.MODEL_DIR="'my_run'"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (2 for a mistake of the user's)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    # TensorFlow reports its build at import; the user asked for none of it.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        print(f'vlm: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('vlm: interrupted.', file=sys.stderr)
+        return 130
+
+
+def _dispatch(argv: list[str]) -> int:
+    from vlm.runner.config import split_gin_flags
+
+    flags, rest = split_gin_flags(argv)
+    parser = _parser()
+    args, unknown = parser.parse_known_args(rest)
+    if unknown:
+        known = [option for action in args.parser._actions for option in action.option_strings]
+        close = nearest(unknown[0].split('=')[0], [*known, '--gin_file', '--gin_search_paths'])
+        hint = f' Nearest: {", ".join(close)}.' if close else ''
+        raise UserError(f'unknown argument {unknown[0]!r} of `vlm {args.command}`.{hint}')
+    run: Callable[..., int] = args.run
+    return run(args, flags)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong command line as one line, like every other mistake."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f'{message}. See `{self.prog} --help`.')
+
+
+def _parser() -> _Parser:
+    parser = _Parser('vlm', description=DESCRIPTION)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+
+    def command(name: str, run: Callable, text: str, gin: bool = True) -> _Parser:
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=GIN_HELP if gin else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run, parser=added)
+        return added
+
+    train = command('train', _train, 'Train a model, evaluate it and write a report.')
+    train.add_argument(
+        '--dry_run', action='store_true', help='check everything, print the model, train nothing'
+    )
+    evaluate = command('eval', _eval, 'Evaluate the latest checkpoint of a run.')
+    evaluate.add_argument('run_dir', help='what `vlm train` wrote')
+    infer = command('infer', _infer, 'Write the answers of a run for every example of a task.')
+    infer.add_argument('run_dir', help='what `vlm train` wrote')
+    infer.add_argument('--task', required=True, help='a registered task')
+    infer.add_argument('--split', default='test', help='its split (default: test)')
+    infer.add_argument('--output', help='JSON lines (default: RUN_DIR/inference/TASK-SPLIT.jsonl)')
+    ask = command('ask', _ask, 'Ask a trained model about an image.', gin=False)
+    ask.add_argument('run_dir', help='what `vlm train` wrote')
+    ask.add_argument('image', help='a JPEG, PNG, GIF, BMP or WebP file')
+    ask.add_argument('question', help='a question, or a prompt such as "ocr" or "detect 7"')
+    ask.add_argument('--output', help='where a picture with boxes goes (default: IMAGE.boxes.png)')
+    tasks = command('tasks', _tasks, 'List tasks and mixtures, or show examples of one.')
+    tasks.add_argument('name', nargs='?', help='show examples of this task or mixture')
+    tasks.add_argument('--module', default=[], action='append', help='import this module first')
+    tasks.add_argument('--split', default='train', help='(default: train)')
+    tasks.add_argument('--examples', type=int, default=2, help='how many (default: 2)')
+    tasks.add_argument('--images', help='a folder to save the pictures in')
+    vocab = command('vocab', _vocab, "Train a vocabulary on tasks' prompts and answers.", gin=False)
+    vocab.add_argument('tasks', nargs='+', help='registered tasks')
+    vocab.add_argument('--output', required=True, help='the model file to write')
+    vocab.add_argument('--size', type=int, default=8192, help='tokens beside locations (8192)')
+    vocab.add_argument('--records', type=int, default=20_000, help='records read a task (20000)')
+    vocab.add_argument('--module', default=[], action='append', help='import this module first')
+    report = command('report', _report, 'Write report.html of a run again.', gin=False)
+    report.add_argument('run_dir', help='what `vlm train` wrote')
+    return parser
+
+
+def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _load_tensorflow()
+    from vlm.runner.commands import train
+
+    return train(flags, args.dry_run)
+
+
+def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _load_tensorflow()
+    from vlm.runner.commands import evaluate
+
+    return evaluate(flags, args.run_dir)
+
+
+def _infer(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _load_tensorflow()
+    from vlm.runner.commands import infer
+
+    return infer(flags, args.run_dir, args.task, args.split, args.output)
+
+
+def _ask(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _no_gin(flags, 'ask')
+    from vlm.runner.ask_command import ask
+
+    return ask(args.run_dir, args.image, args.question, args.output)
+
+
+def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _load_tensorflow()
+    from vlm.runner.show_tasks import list_tasks, show_examples
+
+    if args.name is None:
+        return list_tasks(flags, args.module)
+    return show_examples(flags, args.module, args.name, args.split, args.examples, args.images)
+
+
+def _vocab(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _no_gin(flags, 'vocab')
+    _load_tensorflow()
+    from vlm.runner.vocab_command import train_vocabulary_of_tasks
+
+    return train_vocabulary_of_tasks(args.tasks, args.module, args.output, args.size, args.records)
+
+
+def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _no_gin(flags, 'report')
+    from pathlib import Path
+
+    from vlm.runner.report import write_report
+
+    print(write_report(Path(args.run_dir)))
+    return 0
+
+
+def _load_tensorflow() -> None:
+    from vlm.runner.quiet_import import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+
+
+def _no_gin(flags: 'GinFlags', command: str) -> None:  # noqa: F821
+    if flags.files or flags.bindings or flags.search_paths:
+        raise UserError(f'`vlm {command}` takes no gin flags: a run keeps its own configuration.')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Task features to model features: images decoded at last, tokens laid out as decoder rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from vlm.data.bad_data import bad_data
+from vlm.data.envelope import untag_image
+from vlm.data.frames import Frame, image_frame
+from vlm.data.images import MAX_PIXELS, ImageError, load_image
+from vlm.data.rows import make_row
+from vlm.errors import UserError, unknown_name
+from vlm.vocab import EOS_ID
+
+Spec = seqio.FeatureConverter.FeatureSpec
+
+_IMAGES = {'images': Spec(tf.uint8, rank=4), 'image_mask': Spec(tf.bool)}
+_ROW = {
+    'decoder_input_tokens': Spec(tf.int32),
+    'decoder_target_tokens': Spec(tf.int32),
+    'decoder_loss_weights': Spec(tf.float32),
+}
+MODEL_FEATURES = {
+    'decoder_prefix': {
+        **_IMAGES,
+        **_ROW,
+        'decoder_prefix_mask': Spec(tf.bool),
+        'decoder_segment_ids': Spec(tf.int32),
+    },
+    'fusion_encoder': {**_IMAGES, 'encoder_input_tokens': Spec(tf.int32), **_ROW},
+}
+
+
+class ImageTextFeatureConverter(seqio.FeatureConverter):
+    """Decodes and resizes the images of an example and lays out its tokens for a wiring.
+
+    The features are those of `vlm.data.rows`, with `images` uint8[n, H, W, 3] and `image_mask`
+    bool[n]. In `fusion_encoder` an example with several pairs becomes one example a pair.
+
+    An image that cannot be decoded becomes a masked black frame; if an example has no other, its
+    loss weights are 0: training skips it, it is counted and named in `bad_data`, and evaluation,
+    which sees `image_mask` all false, counts it as wrong.
+    """
+
+    TASK_FEATURES = {
+        'images': Spec(tf.string),
+        'inputs': Spec(tf.int32),
+        'targets': Spec(tf.int32),
+    }
+    PACKING_FEATURE_DTYPES: Mapping[str, tf.dtypes.DType] = {}
+
+    def __init__(
+        self,
+        wiring: str = 'decoder_prefix',
+        max_pixels: int = MAX_PIXELS,
+        pack: bool = False,
+        frame: Frame | None = None,
+        **options: Any,
+    ):
+        if wiring not in MODEL_FEATURES:
+            raise unknown_name('wiring', wiring, MODEL_FEATURES, 'ImageTextFeatureConverter.wiring')
+        if pack:
+            raise UserError(
+                'pack=True cannot be used with images: SeqIO would join the images of unrelated '
+                'examples. Use tasks that group the questions of one image instead.'
+            )
+        self.MODEL_FEATURES = MODEL_FEATURES[wiring]
+        self._wiring = wiring
+        self._max_pixels = max_pixels
+        self._frame = frame or image_frame()
+        super().__init__(pack=False, **options)
+
+    def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
+        images, prompt, answer = (task_feature_lengths[k] for k in ('images', 'inputs', 'targets'))
+        lengths = {'images': images, 'image_mask': images}
+        row = answer if self._wiring == 'fusion_encoder' else prompt + answer
+        for name in self.MODEL_FEATURES:
+            if name not in lengths:
+                lengths[name] = prompt if name == 'encoder_input_tokens' else row
+        return lengths
+
+    def _convert_features(
+        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
+    ) -> tf.data.Dataset:
+        lengths = self.get_model_feature_lengths(task_feature_lengths)
+        if self._wiring == 'fusion_encoder':
+            ds = ds.flat_map(_one_pair_each)
+        names = list(self.MODEL_FEATURES)
+
+        # One call into Python an example: a graph of small TensorFlow operations costs more.
+        def make(files: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
+            images, mask = self._load(files, lengths['images'])
+            row = make_row(self._wiring, inputs, targets, lengths)
+            row['decoder_loss_weights'] *= mask.any()
+            features = {'images': images, 'image_mask': mask, **row}
+            return [features[name] for name in names]
+
+        def convert(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            arguments = [features[name] for name in ('images', 'inputs', 'targets')]
+            dtypes = [self.MODEL_FEATURES[name].dtype for name in names]
+            values = tf.numpy_function(make, arguments, dtypes, stateful=False)
+            converted = dict(zip(names, values, strict=True))
+            for name, value in converted.items():
+                inner = (*self._frame.size, 3) if name == 'images' else ()
+                value.set_shape((lengths[name], *inner))
+            return converted
+
+        return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _load(self, files: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        images = np.zeros((count, *self._frame.size, 3), np.uint8)
+        mask = np.zeros((count,), bool)
+        for i, tagged in enumerate(files[:count]):
+            name, data = untag_image(tagged)
+            try:
+                images[i] = load_image(
+                    data,
+                    self._frame.size,
+                    resize_mode=self._frame.resize,
+                    filter=self._frame.filter,
+                    max_pixels=self._max_pixels,
+                )
+                mask[i] = True
+            except ImageError as error:
+                bad_data.add('undecodable_images', name, str(error))
+        return images, mask
+
+
+def _one_pair_each(features: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
+    def split(tokens: tf.Tensor) -> tf.RaggedTensor:
+        pair = tf.cumsum(tf.cast(tokens == EOS_ID, tf.int32), exclusive=True)
+        return tf.RaggedTensor.from_value_rowids(tokens, pair)
+
+    columns = {name: split(features[name]) for name in ('inputs', 'targets')}
+    rows = tf.data.Dataset.from_tensor_slices(columns)
+    return rows.map(lambda row: {'images': features['images'], **row})

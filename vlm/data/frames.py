@@ -1,0 +1,63 @@
+"""The frame the model sees: its size, and how stored images are fitted into it."""
+
+import dataclasses
+from typing import Any
+
+import gin
+import numpy as np
+
+from vlm.boxes import BoxLike
+from vlm.data.images import ImageError, Number, placed_box, stored_box, viewed_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """`size` is (height, width) in pixels; `resize` is 'square' or 'pad', `filter` the resampling.
+
+    `square` stretches the image to the frame. `pad` keeps its aspect ratio, and boxes written as
+    targets are then relative to the padded frame; `vlm ask` and reports map them back.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    resize: str = 'square'
+    filter: str = 'bilinear'
+
+
+@gin.configurable(module='vlm.data.frames')
+def image_frame(
+    size: tuple[int, int] = (224, 224), resize: str = 'square', filter: str = 'bilinear'
+) -> Frame:
+    """The frame of this run; gin binds it, tasks and converters ask for it when they are used."""
+    return Frame(tuple(size), resize, filter)
+
+
+def place_objects(record: dict[str, Any], frame: Frame) -> dict[str, Any]:
+    """Returns the record with the boxes of its `objects` relative to the frame."""
+    if frame.resize == 'square' or not record.get('objects'):
+        return record
+    size = _size(next(iter(record['images']), b''), frame)
+
+    def placed(box: BoxLike) -> list[float]:
+        return placed_box(box, size, frame.size, frame.resize).tolist()
+
+    objects = [{**entry, 'box': placed(entry['box'])} for entry in record['objects']]
+    return {**record, 'objects': objects}
+
+
+def stored_box_of(box: BoxLike, image: bytes, frame: Frame) -> np.ndarray:
+    """A box relative to the frame, relative to the stored image again."""
+    if frame.resize == 'square':
+        return np.asarray(box, np.float64)
+    return stored_box(box, _size(image, frame), frame.size, frame.resize)
+
+
+def _size(image: bytes, frame: Frame) -> tuple[Number, Number]:
+    """(height, width) of what is seen of the image.
+
+    Where it cannot be read, that of the frame, so that boxes stay where they are: the example must
+    reach the converter, which counts it, and an evaluation, where it is a wrong answer.
+    """
+    try:
+        return viewed_size(image)
+    except ImageError:
+        return frame.size

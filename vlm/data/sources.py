@@ -1,0 +1,69 @@
+"""Records as a SeqIO data source."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import seqio
+import tensorflow as tf
+
+from vlm.data.examples import Record
+
+SIGNATURE = {
+    'id': tf.TensorSpec((), tf.string),
+    'images': tf.TensorSpec((None,), tf.string),
+    'record': tf.TensorSpec((), tf.string),
+}
+
+
+class RecordSource(seqio.DataSource):
+    """A source over a Python function that yields records.
+
+    Args:
+      read: `read(split)` yields records (see `vlm.data.examples`), in the same order every time. It
+        runs when the data is first read, never at registration.
+      splits: the names of the splits and how many records each has (None if unknown).
+
+    Elements are `{'id', 'images': string[n], 'record'}`; `record` is the rest of the record as JSON.
+    """
+
+    def __init__(self, read: Callable[[str], Iterable[Record]], splits: Mapping[str, int | None]):
+        self._read = read
+        known = {split: count for split, count in splits.items() if count is not None}
+        counts = known if len(known) == len(splits) else None
+        super().__init__(splits=tuple(splits), num_input_examples=counts)
+
+    @property
+    def supports_arbitrary_sharding(self) -> bool:
+        return True
+
+    def list_shards(self, split: str) -> list[str]:
+        return [split]
+
+    def get_dataset(
+        self,
+        split: str = 'train',
+        shuffle: bool = True,
+        seed: int | None = None,
+        shard_info: seqio.ShardInfo | None = None,
+        **unused: Any,
+    ) -> tf.data.Dataset:
+        """Records of `split`, in the source's order; every `num_shards`-th one of a shard."""
+        shard = shard_info or seqio.ShardInfo(index=0, num_shards=1)
+
+        def elements():
+            records = itertools.islice(self._read(split), shard.index, None, shard.num_shards)
+            return (_element(record) for record in records)
+
+        return tf.data.Dataset.from_generator(elements, output_signature=SIGNATURE)
+
+
+def _element(record: Record) -> dict[str, Any]:
+    fields = {k: v for k, v in record.items() if k not in ('id', 'images')}
+    return {
+        'id': record['id'].encode('utf-8', 'replace'),
+        'images': list(record['images']),
+        # In ASCII: TensorFlow refuses the lone surrogates that broken texts hold.
+        'record': json.dumps(fields),
+    }

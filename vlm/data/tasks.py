@@ -1,0 +1,135 @@
+"""Declaring tasks: one call, one row; SeqIO's registry holds them, this module what SeqIO cannot.
+
+`TaskSpec` keeps a task's reader, prompt and metrics by name, so that a group of tasks over the same
+images can be declared from its members and results can say which prompt made them.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import seqio
+
+from vlm.boxes import BoxCodec
+from vlm.data.examples import Augmentation, Reader
+from vlm.data.features import output_features
+from vlm.data.pipeline import one_pair_each, read_pairs, shuffle_pairs, tokenize
+from vlm.data.sources import RecordSource
+from vlm.errors import unknown_name
+from vlm.vocab import unescape
+
+# (targets, predictions) -> {metric: value}, see vlm.metrics
+MetricFn = Callable[[Sequence[Any], Sequence[str]], Mapping[str, float]]
+# (targets, predictions) -> how right each prediction is, in [0, 1] (CIDEr: in [0, 10])
+ScoreFn = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSpec:
+    """A task as declared."""
+
+    name: str
+    read: Reader
+    prompt: str
+    metrics: tuple[MetricFn, ...] = ()
+    score: ScoreFn | None = None
+    codec: BoxCodec | None = None
+
+
+_SPECS: dict[str, TaskSpec] = {}
+
+
+def add_task(
+    name: str,
+    source: RecordSource,
+    read: Reader,
+    prompt: str,
+    metrics: Sequence[MetricFn] = (),
+    score: ScoreFn | None = None,
+    *,
+    codec: BoxCodec | None = None,
+    augment: Augmentation | None = None,
+) -> TaskSpec:
+    """Registers a task with one pair an example.
+
+    Args:
+      name: of the task, unique.
+      source: where the records come from.
+      read: makes (prompt, answer) pairs of a record.
+      prompt: the default prompt template; gin's PROMPTS replaces it.
+      metrics: called with the references (or boxes) and the predicted texts of a whole split.
+      score: scores single examples, for the report.
+      codec: reads the boxes in a prediction, where answers hold boxes.
+      augment: moves the images and boxes of a record; for sources with a train split only.
+    """
+    spec = TaskSpec(name, read, prompt, tuple(metrics), score, codec)
+    _register(name, source, [spec], [one_pair_each], augment, spec.metrics)
+    _SPECS[name] = spec
+    return spec
+
+
+def add_group(
+    name: str,
+    source: RecordSource,
+    members: Sequence[TaskSpec],
+    augment: Augmentation | None = None,
+) -> None:
+    """Registers a training task that asks all its members' questions of an image in one example.
+
+    The image is encoded once for as many pairs as fit the lengths of `inputs` and `targets`, drawn
+    anew each time. It has no metrics: evaluate the members.
+    """
+    _register(name, source, members, [shuffle_pairs], augment, ())
+
+
+def spec_of(name: str) -> TaskSpec:
+    """The declaration of a task; raises `UserError` for a name that is none (a mixture, say)."""
+    if name not in _SPECS:
+        raise unknown_name('task', name, _SPECS)
+    return _SPECS[name]
+
+
+def declared() -> list[str]:
+    """Names of all tasks declared with `add_task`."""
+    return sorted(_SPECS)
+
+
+def _register(
+    name: str,
+    source: RecordSource,
+    specs: Sequence[TaskSpec],
+    layout: Sequence[Callable],
+    augment: Augmentation | None,
+    metrics: Sequence[MetricFn],
+) -> None:
+    parts = [(spec.name, spec.read, spec.prompt) for spec in specs]
+    seqio.TaskRegistry.add(
+        name,
+        source=source,
+        preprocessors=[read_pairs(parts, augment), *layout, tokenize],
+        output_features=output_features(),
+        postprocess_fn=postprocess,
+        metric_fns=[_for_seqio(metric) for metric in metrics],
+    )
+
+
+def postprocess(text: str, example: Mapping[str, Any], is_target: bool, **unused: Any) -> Any:
+    """What a metric compares: references or boxes for a target, plain text for a prediction."""
+    if not is_target:
+        return unescape(text).strip() if '<' in text else text.strip()
+    meta = json.loads(example['meta'])
+    if 'objects' in meta:
+        return [(label, box) for box, label in meta['objects']]
+    return meta['references']
+
+
+def _for_seqio(metric: MetricFn) -> MetricFn:
+    # SeqIO tells prediction metrics from score metrics by the names of their parameters.
+    @functools.wraps(metric)
+    def wrapped(targets: Sequence[Any], predictions: Sequence[str]) -> Mapping[str, float]:
+        return metric(targets, predictions)
+
+    del wrapped.__wrapped__
+    return wrapped

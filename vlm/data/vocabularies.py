@@ -1,0 +1,160 @@
+"""The vocabularies of tasks on SeqIO's side: same file and same ids as `vlm.vocab.Tokenizer`.
+
+Tasks are registered when their module is imported, before gin files are read. They register with
+`task_vocabulary()`, which asks `vocabulary_path()` for its model file every time it is used:
+
+    vlm.data.vocabularies.vocabulary_path.path = 'my_vocab.model'
+"""
+
+import os
+from pathlib import Path
+
+import gin
+import numpy as np
+import seqio
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from vlm.vocab import (
+    EOS_ID,
+    PAD_ID,
+    TOKEN_PATTERN,
+    TOKEN_REWRITE,
+    UNK_ID,
+    Tokenizer,
+)
+
+# For tests and for the first look at a new data set: ids are UTF-8 bytes plus 3, no location
+# tokens.
+ByteVocabulary = seqio.ByteVocabulary
+
+
+class SentencePieceVocabulary(seqio.Vocabulary):
+    """A model file as SeqIO wants it: ids from TensorFlow and from Python are the same.
+
+    Nothing is read before the first use; a missing or broken file raises `vlm.errors.UserError`.
+    Without a path it is the vocabulary that `vocabulary_path()` names at the time of each use.
+
+    Two of them are equal if they read the same path or hold the same model: this is what lets
+    SeqIO mix a task that names a file with one that leaves it to gin.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None):
+        super().__init__()
+        self._path = None if path is None else str(path)
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def path(self) -> str:
+        """The model file, as of now."""
+        return vocabulary_path() if self._path is None else self._path
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The light tokenizer of the same file."""
+        if self._tokenizer is None or self._tokenizer.path != Path(self.path):
+            self._tokenizer = Tokenizer(self.path)
+        return self._tokenizer
+
+    @property
+    def bos_id(self) -> None:
+        return None
+
+    @property
+    def eos_id(self) -> int:
+        return EOS_ID
+
+    @property
+    def pad_id(self) -> int:
+        return PAD_ID
+
+    @property
+    def unk_id(self) -> int:
+        return UNK_ID
+
+    @property
+    def _base_vocab_size(self) -> int:
+        return self.tokenizer.size
+
+    def _encode(self, s: str) -> list[int]:
+        return self.tokenizer.encode(s)
+
+    def _decode(self, ids) -> str:
+        return self.tokenizer.decode(ids)
+
+    def _encode_tf(self, s: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
+        """string[...] -> int32[..., T] (ragged for a batch)."""
+        return tf_text.SentencepieceTokenizer(model=self.tokenizer.model_bytes).tokenize(s)
+
+    def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
+        """int32[..., T] -> string[...]."""
+        # Not by TensorFlow's own op: it strips every leading space of the text, not only the one
+        # that encoding put there.
+        text = tf.numpy_function(self._decode_rows, [ids], tf.string)
+        return tf.ensure_shape(text, ids.shape[:-1])
+
+    def _decode_rows(self, ids: np.ndarray) -> np.ndarray:
+        rows = ids.reshape(-1, ids.shape[-1])
+        texts = [self.tokenizer.decode(row).encode() for row in rows]
+        return np.array(texts, dtype=object).reshape(ids.shape[:-1])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SentencePieceVocabulary):
+            return NotImplemented
+        # The first comparison reads no gin binding and no file: mixtures compare at import.
+        if self._path == other._path or self.path == other.path:
+            return True
+        return self.tokenizer.model_bytes == other.tokenizer.model_bytes
+
+    # Which model it is may change with gin, so it has no lasting hash.
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f'SentencePieceVocabulary({self.path!r})'
+
+    def __copy__(self) -> 'SentencePieceVocabulary':
+        return self
+
+    def __deepcopy__(self, memo: dict) -> 'SentencePieceVocabulary':
+        # gin copies its arguments deeply: the copy must stay as lazy as the original.
+        return self
+
+    def __reduce__(self):
+        # A worker process has not read our gin files: the path that holds here goes along.
+        return SentencePieceVocabulary, (self.path,)
+
+
+@gin.configurable(module='vlm.data.vocabularies')
+def vocabulary_path(path: str | None = None) -> str:
+    """Returns the model file that tasks use: the one bound in gin, or the demo's."""
+    return demo_vocabulary_path() if path is None else path
+
+
+def task_vocabulary() -> SentencePieceVocabulary:
+    """Returns what tasks register with: the model of `vocabulary_path()`, asked at each use."""
+    return SentencePieceVocabulary()
+
+
+def demo_vocabulary_path() -> str:
+    """Returns the small model that ships with the package, trained on the demo's texts."""
+    return str(Path(__file__).with_name('demo_vocab.model'))
+
+
+def demo_vocabulary() -> SentencePieceVocabulary:
+    """Returns the demo's vocabulary, whatever gin says."""
+    return SentencePieceVocabulary(demo_vocabulary_path())
+
+
+def escape_tf(text: tf.Tensor) -> tf.Tensor:
+    """`vlm.vocab.escape` on a string tensor of any shape, inside tf.data."""
+    return tf.strings.regex_replace(text, TOKEN_PATTERN, TOKEN_REWRITE)
+
+
+@gin.configurable(module='vlm.data.vocabularies')
+def embedding_rows(multiple: int = 128) -> int:
+    """Rows of an embedding table for the run's vocabulary: its size, rounded up to `multiple`.
+
+    Accelerators compute with rows of 128; the rows beyond the vocabulary are never asked for.
+    """
+    size = task_vocabulary().vocab_size
+    return -(-size // multiple) * multiple

@@ -1,0 +1,69 @@
+"""Cross-entropy over answer tokens: label smoothing, z-loss and the choice of normaliser."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vlm.errors import unknown_name
+
+NORMALIZERS = ('tokens', 'sequence', 'sum')
+
+
+def token_losses(
+    logits: Float[Array, 'B L V'],
+    targets: Int[Array, 'B L'],
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+) -> tuple[Float[Array, 'B L'], Float[Array, 'B L']]:
+    """Cross-entropy and z-loss of every position, in nats.
+
+    Smoothing spreads `label_smoothing / (V - 1)` over the wrong tokens (as big_vision does); the
+    entropy of that target is subtracted, so that a perfect model scores 0 (as T5X does). The z-loss
+    is `z_loss * log(Z)**2` (PaLM, 2204.02311, 5).
+    """
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    correct = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0] - log_z
+    loss = -correct
+    if label_smoothing:
+        vocab = logits.shape[-1]
+        low = label_smoothing / (vocab - 1)
+        high = 1.0 - label_smoothing
+        others = jnp.sum(logits, axis=-1) - vocab * log_z - correct
+        entropy = -(high * jnp.log(high) + (vocab - 1) * low * jnp.log(low))
+        loss = -(high * correct + low * others) - entropy
+    return loss, z_loss * jnp.square(log_z)
+
+
+def segment_counts(
+    weights: Float[Array, 'B L'], segment_ids: Int[Array, 'B L']
+) -> Float[Array, 'B L']:
+    """For every position, the summed weight of its segment."""
+    same = segment_ids[:, :, None] == segment_ids[:, None, :]
+    return jnp.einsum('BLM,BM->BL', same.astype(weights.dtype), weights)
+
+
+def normalized_weights(
+    weights: Float[Array, 'B L'],
+    normalizer: str,
+    segment_ids: Int[Array, 'B L'] | None = None,
+) -> Float[Array, 'B L']:
+    """Weights whose weighted sum of losses is the loss.
+
+    tokens: the mean over all answer tokens of the batch. sequence: the mean over each answer's
+    tokens, then over answers, so that long answers do not dominate (PaliGemma, CapPa). sum: T5X's
+    default. An answer without tokens counts for nothing.
+    """
+    if normalizer == 'sum':
+        return weights
+    if normalizer == 'tokens':
+        return weights / jnp.maximum(jnp.sum(weights), 1.0)
+    if normalizer == 'sequence':
+        if segment_ids is None:
+            segment_ids = jnp.ones(weights.shape, jnp.int32)
+        counts = segment_counts(weights, segment_ids)
+        shares = jnp.where(counts > 0, weights / jnp.maximum(counts, 1e-9), 0.0)
+        return shares / jnp.maximum(jnp.sum(shares), 1.0)
+    raise unknown_name(
+        'loss normaliser', normalizer, NORMALIZERS, 'VisionTextModel.loss_normalizer'
+    )

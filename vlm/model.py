@@ -1,0 +1,213 @@
+"""`VisionTextModel`: losses, prediction and scoring of a network, with T5X's model contract.
+
+Nothing here knows a mesh, a data set or gin: the runner jits these methods, T5X calls the same ones.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from clu import metrics as clu_metrics
+from jaxtyping import Array, Float, Int
+
+from vlm import decoding
+from vlm.errors import UserError, unknown_name
+from vlm.losses import NORMALIZERS, normalized_weights, token_losses
+from vlm.nn.network import VisionTextNetwork
+
+Batch = Mapping[str, Array]
+PyTree = Any
+
+EOS_ID = 1
+
+# The dtype of each feature, for engines that initialise from shapes alone (T5X's eval does).
+FEATURE_DTYPES = {
+    'images': jnp.uint8,
+    'image_mask': jnp.bool_,
+    'decoder_prefix_mask': jnp.bool_,
+    'decoder_loss_weights': jnp.float32,
+}
+
+
+class VisionTextModel:
+    """A network with its vocabularies, loss and decoding.
+
+    Args:
+      module: the network.
+      input_vocabulary: the vocabulary of prompts (opaque here; evaluation decodes with it).
+      output_vocabulary: the vocabulary of answers.
+      optimizer_def: T5X's optimizer definition; this package's runner passes none.
+      feature_converter_cls: makes the feature converter; opaque here.
+      loss_normalizer: 'tokens', 'sequence' or 'sum', see `vlm.losses.normalized_weights`.
+      label_smoothing: in [0, 1).
+      z_loss: coefficient of log(Z)**2.
+      max_answer_tokens: how many answer tokens a row has at most (the task length of `targets`);
+        the loss then computes logits for as many positions of a row and not for its prompts. None
+        computes all.
+    """
+
+    def __init__(
+        self,
+        module: VisionTextNetwork,
+        input_vocabulary: Any = None,
+        output_vocabulary: Any = None,
+        optimizer_def: Any = None,
+        feature_converter_cls: Callable[..., Any] | None = None,
+        loss_normalizer: str = 'tokens',
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        max_answer_tokens: int | None = None,
+    ):
+        if loss_normalizer not in NORMALIZERS:
+            raise unknown_name(
+                'loss normaliser', loss_normalizer, NORMALIZERS, 'VisionTextModel.loss_normalizer'
+            )
+        if not 0.0 <= label_smoothing < 1.0:
+            raise UserError(
+                f'VisionTextModel.label_smoothing = {label_smoothing} is not in [0, 1).'
+            )
+        self.module = module
+        self.input_vocabulary = input_vocabulary
+        self.output_vocabulary = output_vocabulary
+        self.optimizer_def = optimizer_def
+        self.FEATURE_CONVERTER_CLS = feature_converter_cls
+        self.loss_normalizer = loss_normalizer
+        self.label_smoothing = label_smoothing
+        self.z_loss = z_loss
+        self.max_answer_tokens = max_answer_tokens
+
+    def get_initial_variables(
+        self,
+        rng: Array,
+        input_shapes: Mapping[str, tuple[int, ...]],
+        input_types: Mapping[str, Any] | None = None,
+    ) -> PyTree:
+        """`{'params': ..., 'params_axes': ...}` for a batch of these shapes."""
+        types = {**FEATURE_DTYPES, **(input_types or {})}
+        batch = {
+            name: jnp.zeros(shape, types.get(name, jnp.int32))
+            for name, shape in input_shapes.items()
+        }
+        return self.module.init(rng, batch)
+
+    def loss_fn(
+        self, params: PyTree, batch: Batch, dropout_rng: Array | None
+    ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
+        """The training loss and its metrics; dropout is on where `dropout_rng` is given."""
+        rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
+        targets, weights, segments, positions = self._answers(batch)
+        logits = self.module.apply(
+            {'params': params},
+            batch,
+            deterministic=dropout_rng is None,
+            positions=positions,
+            rngs=rngs,
+        )
+        losses, z_losses = token_losses(
+            logits, targets, label_smoothing=self.label_smoothing, z_loss=self.z_loss
+        )
+        share = normalized_weights(weights, self.loss_normalizer, segments)
+        loss = jnp.sum((losses + z_losses) * share)
+        correct = (jnp.argmax(logits, axis=-1) == targets) * weights
+        count = jnp.sum(weights)
+        average = clu_metrics.Average
+        one = jnp.ones(())
+        return loss, {
+            'loss': average(total=loss, count=one),
+            'token_loss': average(total=jnp.sum(losses * weights), count=count),
+            'z_loss': average(total=jnp.sum(z_losses * weights), count=count),
+            'token_accuracy': average(total=jnp.sum(correct), count=count),
+            'answer_tokens': average(total=count, count=one),
+        }
+
+    def _answers(
+        self, batch: Batch
+    ) -> tuple[Int[Array, 'B M'], Float[Array, 'B M'], Array | None, Array | None]:
+        """Targets, weights, segments and positions of what the loss is taken over."""
+        targets = batch['decoder_target_tokens']
+        weights = batch['decoder_loss_weights'].astype(jnp.float32)
+        segments = batch.get('decoder_segment_ids')
+        if self.max_answer_tokens is None or self.max_answer_tokens >= targets.shape[1]:
+            return targets, weights, segments, None
+        # A stable sort brings the answer's positions to the front in their order.
+        order = jnp.argsort(weights == 0, axis=1, stable=True)[:, : self.max_answer_tokens]
+        pick = functools.partial(jnp.take_along_axis, indices=order, axis=1)
+        return pick(targets), pick(weights), None if segments is None else pick(segments), order
+
+    def eval_fn(
+        self, params: PyTree, batch: Batch
+    ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
+        """`loss_fn` without dropout."""
+        return self.loss_fn(params, batch, None)
+
+    def predict_batch(self, params: PyTree, batch: Batch, **options: Any) -> Int[Array, 'B T']:
+        """Greedy answers, see `predict_batch_with_aux`."""
+        return self.predict_batch_with_aux(params, batch, **options)[0]
+
+    def predict_batch_with_aux(
+        self, params: PyTree, batch: Batch, max_decode_length: int | None = None
+    ) -> tuple[Int[Array, 'B T'], dict[str, Array]]:
+        """Greedy answers of at most `max_decode_length` tokens and their log-probabilities.
+
+        Of the decoder features only the prompt is read: an answer in the batch is never seen. In a
+        prefix wiring rows hold prompt and answer, so `max_decode_length` also says how many slots
+        can be prompt; without it both may fill the row.
+        """
+        bound = self.module.bind({'params': params})
+        memory = bound.encode(
+            batch['images'], batch['image_mask'], batch.get('encoder_input_tokens')
+        )
+        prompt, valid, answer_length = self._prompt(batch, max_decode_length)
+        width = prompt.shape[1]
+        # Bidirectional over the prompt; the eye keeps a padding query from a softmax over nothing.
+        prefill_mask = (valid[:, None, :] | jnp.eye(width, dtype=bool)[None])[:, None]
+        states, caches = bound.decode_step(prompt, memory, prefill_mask)
+        slots = jnp.arange(width + answer_length)
+        prompt_valid = jnp.pad(valid, ((0, 0), (0, answer_length)))
+
+        def step(tokens: Array, caches: Any, position: Array) -> tuple[Array, Any]:
+            index = width + position
+            seen = prompt_valid | ((slots >= width) & (slots <= index))[None]
+            states, caches = bound.decode_step(tokens, memory, seen[:, None, None], caches, index)
+            return bound.logits(states)[:, 0], caches
+
+        decoded = decoding.greedy(
+            bound.logits(states[:, -1:])[:, 0],
+            [cache.padded_to(width + answer_length) for cache in caches],
+            step,
+            max_length=answer_length,
+            eos_id=EOS_ID,
+        )
+        return decoded.tokens, {'scores': decoded.scores}
+
+    def _prompt(
+        self, batch: Batch, max_decode_length: int | None
+    ) -> tuple[Int[Array, 'B P'], Array, int]:
+        """The decoder's prompt aligned right, where it holds tokens, and the answer's length."""
+        rows = batch['decoder_input_tokens']
+        prefix = batch.get('decoder_prefix_mask')
+        answer_length = max_decode_length or rows.shape[1]
+        if prefix is None:
+            start = jnp.zeros((rows.shape[0], 1), jnp.int32)
+            return start, jnp.ones(start.shape, bool), answer_length
+        width = rows.shape[1] if max_decode_length is None else rows.shape[1] - answer_length + 1
+        if width < 1:
+            raise UserError(
+                f'max_decode_length = {answer_length} leaves no room for a prompt in rows of '
+                f'{rows.shape[1]} tokens.'
+            )
+        lengths = jnp.sum(prefix, axis=1)
+        return *decoding.align_right(rows, lengths, width), answer_length
+
+    def score_batch(
+        self, params: PyTree, batch: Batch, return_intermediates: bool = False
+    ) -> Float[Array, ' B'] | tuple[Float[Array, ' B'], dict[str, Any]]:
+        """Log-probability of each row's answer; with `return_intermediates` also per token."""
+        logits = self.module.apply({'params': params}, batch)
+        losses, _ = token_losses(logits, batch['decoder_target_tokens'])
+        token_scores = -losses * batch['decoder_loss_weights']
+        scores = jnp.sum(token_scores, axis=1)
+        if return_intermediates:
+            return scores, {'decoder': {'token_scores': (token_scores,)}}
+        return scores

@@ -1,0 +1,81 @@
+"""Multi-head attention whose keys and values are explicit, so that callers decide what is cached."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from vlm.nn.layers import Dense, Dtype
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one attention layer."""
+
+    key: Float[Array, 'B S A K']
+    value: Float[Array, 'B S A K']
+
+    def written_at(self, index: Array | int, new: 'KeyValue') -> 'KeyValue':
+        """Returns a copy of this cache with `new` written from slot `index` on."""
+        write = jax.lax.dynamic_update_slice_in_dim
+        return KeyValue(
+            write(self.key, new.key.astype(self.key.dtype), index, axis=1),
+            write(self.value, new.value.astype(self.value.dtype), index, axis=1),
+        )
+
+    def padded_to(self, length: int) -> 'KeyValue':
+        """Returns this cache with empty slots behind, `length` slots in all."""
+        room = ((0, 0), (0, length - self.key.shape[1]), (0, 0), (0, 0))
+        return KeyValue(jnp.pad(self.key, room), jnp.pad(self.value, room))
+
+
+class Attention(nn.Module):
+    """Multi-head attention over given keys and values.
+
+    `keys_values` projects a sequence once; `__call__` attends to what it returned. Self-attention,
+    cross-attention and both of their caches are compositions of the two. `scaled=False` leaves out
+    1/sqrt(K), as T5 does (its initialisation makes up for it).
+    """
+
+    num_heads: int
+    head_dim: int
+    use_bias: bool = False
+    scaled: bool = True
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        inner = self.num_heads * self.head_dim
+        into, out = ('embed', 'joined_kv'), ('joined_kv', 'embed')
+        query_init = nn.initializers.variance_scaling(
+            1.0 if self.scaled else 1.0 / self.head_dim, 'fan_in', 'truncated_normal'
+        )
+        self.query = Dense(inner, into, self.use_bias, self.dtype, query_init)
+        self.key = Dense(inner, into, self.use_bias, self.dtype)
+        self.value = Dense(inner, into, self.use_bias, self.dtype)
+        self.out_axes = out
+
+    def _heads(self, x: Float[Array, 'B T I']) -> Float[Array, 'B T A K']:
+        return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+
+    def keys_values(self, x: Float[Array, 'B S D']) -> KeyValue:
+        return KeyValue(self._heads(self.key(x)), self._heads(self.value(x)))
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, 'B T D'],
+        memory: KeyValue,
+        bias: Float[Array, '#B A T S'] | None = None,
+        mask: Bool[Array, '#B 1 #T S'] | None = None,
+    ) -> Float[Array, 'B T D']:
+        attended = jax.nn.dot_product_attention(
+            self._heads(self.query(x)),
+            memory.key,
+            memory.value,
+            bias=bias,
+            mask=mask,
+            scale=None if self.scaled else 1.0,
+        )
+        joined = attended.reshape(*x.shape[:-1], self.num_heads * self.head_dim)
+        return Dense(x.shape[-1], self.out_axes, self.use_bias, self.dtype, name='out')(joined)

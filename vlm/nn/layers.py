@@ -1,0 +1,137 @@
+"""Parameters with logical axis names, and the layers every stack is made of.
+
+Axis letters, the same in every signature of the package: B batch, N images of an example, H W C
+pixels, P visual tokens, T query tokens, S key/value tokens, L decoder length, D width, F MLP width,
+A attention heads, K head size, V vocabulary.
+
+Every parameter is declared through `flax.linen.partitioning.param_with_axes`, so `init` returns a
+`params_axes` collection beside `params`. That is the form T5X asks for, and it keeps parameters
+plain arrays. The names are the ones T5X's partition rules and its Adafactor both know: vocab, embed,
+mlp, heads, kv, relpos_buckets; None for an axis that is never sharded.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.partitioning import param_with_axes
+from jaxtyping import Array, Bool, Float, Int
+
+Dtype = Any
+Initializer = Callable[..., Array]
+
+# T5's choice for every projection: variance 1 / fan_in, truncated at two standard deviations.
+fan_in_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal')
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    'gelu': jax.nn.gelu,  # the tanh approximation, as T5 1.1 and big_vision's ViT use
+    'relu': jax.nn.relu,
+    'silu': jax.nn.silu,
+}
+
+
+class Dense(nn.Module):
+    """`[..., I] -> [..., O]`, kernel `[I, O]` named by `axes`; computes in `dtype`."""
+
+    features: int
+    axes: tuple[str | None, str | None]
+    use_bias: bool = False
+    dtype: Dtype = jnp.float32
+    kernel_init: Initializer = fan_in_init
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '... I']) -> Float[Array, '... O']:
+        shape = (x.shape[-1], self.features)
+        kernel = param_with_axes('kernel', self.kernel_init, shape, axes=self.axes)
+        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        if self.use_bias:
+            bias = param_with_axes(
+                'bias', nn.initializers.zeros, (self.features,), axes=(self.axes[1],)
+            )
+            y = y + bias.astype(self.dtype)
+        return y
+
+
+class RMSNorm(nn.Module):
+    """T5's layer norm: no mean, no bias; the variance is taken in float32 (1910.10683, 2.1)."""
+
+    epsilon: float = 1e-6
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
+        scale = param_with_axes('scale', nn.initializers.ones, (x.shape[-1],), axes=('embed',))
+        x = x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
+        return (x * scale).astype(self.dtype)
+
+
+class LayerNorm(nn.Module):
+    """ViT's layer norm, statistics in float32."""
+
+    epsilon: float = 1e-6
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
+        scale = param_with_axes('scale', nn.initializers.ones, (x.shape[-1],), axes=('embed',))
+        bias = param_with_axes('bias', nn.initializers.zeros, (x.shape[-1],), axes=('embed',))
+        x = x.astype(jnp.float32)
+        mean = jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
+        x = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
+        return (x * scale + bias).astype(self.dtype)
+
+
+class Embed(nn.Module):
+    """A table `[V, D]`; `attend` gives the logits of a tied output layer."""
+
+    vocab_size: int
+    features: int
+    dtype: Dtype = jnp.float32
+    embedding_init: Initializer = nn.initializers.normal(1.0)
+
+    def setup(self):
+        self.embedding = param_with_axes(
+            'embedding',
+            self.embedding_init,
+            (self.vocab_size, self.features),
+            axes=('vocab', 'embed'),
+        )
+
+    def __call__(self, tokens: Int[Array, 'B L']) -> Float[Array, 'B L D']:
+        return jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+
+    def attend(self, x: Float[Array, 'B L D']) -> Float[Array, 'B L V']:
+        return x.astype(self.dtype) @ self.embedding.astype(self.dtype).T
+
+
+class Mlp(nn.Module):
+    """Feed-forward block: plain (`gated=False`, ViT) or gated (`gated=True`, T5 1.1, 2002.05202)."""
+
+    hidden: int
+    activation: str = 'gelu'
+    gated: bool = False
+    use_bias: bool = False
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, '... D'], *, deterministic: bool = True
+    ) -> Float[Array, '... D']:
+        def up(name: str) -> Float[Array, '... F']:
+            return Dense(self.hidden, ('embed', 'mlp'), self.use_bias, self.dtype, name=name)(x)
+
+        hidden = ACTIVATIONS[self.activation](up('wi'))
+        if self.gated:
+            hidden = hidden * up('wi_gate')
+        hidden = nn.Dropout(self.dropout)(hidden, deterministic=deterministic)
+        return Dense(x.shape[-1], ('mlp', 'embed'), self.use_bias, self.dtype, name='wo')(hidden)
+
+
+def make_padding_mask(valid: Bool[Array, 'B S']) -> Bool[Array, 'B 1 1 S']:
+    """Every query sees the keys that are not padding."""
+    return valid[:, None, None, :]

@@ -1,0 +1,73 @@
+"""Position information: sin-cos grids for images, T5's relative buckets for text."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.linen.partitioning import param_with_axes
+from jaxtyping import Array, Float, Int
+
+
+def sincos_2d(height: int, width: int, features: int) -> Float[np.ndarray, 'P D']:
+    """Fixed 2-D sine-cosine embedding of a `height x width` grid, rows first (MoCo v3, 2104.02057).
+
+    The first half of the features encodes x, the second y; `features` is a multiple of 4.
+    """
+    quarter = features // 4
+    frequency = 1.0 / (10_000.0 ** (np.arange(quarter) / max(quarter - 1, 1)))
+    y, x = np.mgrid[:height, :width]
+    angle_y = y.reshape(-1, 1) * frequency
+    angle_x = x.reshape(-1, 1) * frequency
+    parts = [np.sin(angle_x), np.cos(angle_x), np.sin(angle_y), np.cos(angle_y)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def relative_bucket(
+    relative: Int[Array, 'T S'], *, bidirectional: bool, buckets: int, max_distance: int
+) -> Int[Array, 'T S']:
+    """T5's bucket of `key position - query position` (1910.10683, 2.1).
+
+    Half the buckets are exact distances, the rest grow logarithmically up to `max_distance`, beyond
+    which all share the last. `bidirectional` gives keys ahead of the query their own half.
+    """
+    offset = jnp.zeros_like(relative)
+    distance = -relative
+    if bidirectional:
+        buckets //= 2
+        offset = jnp.where(distance < 0, buckets, 0)
+        distance = jnp.abs(distance)
+    else:
+        distance = jnp.maximum(distance, 0)
+    exact = buckets // 2
+    # log of 0 is never used: distances below `exact` take the other branch.
+    log_ratio = jnp.log(jnp.maximum(distance, 1) / exact) / np.log(max_distance / exact)
+    far = exact + (log_ratio * (buckets - exact)).astype(jnp.int32)
+    return offset + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1))
+
+
+class RelativeBias(nn.Module):
+    """A learned bias per head and bucket, shared by all layers of a stack.
+
+    Takes query and key positions of one row (every row of a batch has the same): packed segments
+    keep their distances, so rows with several segments need no positions of their own.
+    """
+
+    num_heads: int
+    bidirectional: bool
+    buckets: int = 32
+    max_distance: int = 128
+
+    @nn.compact
+    def __call__(self, query: Int[Array, ' T'], key: Int[Array, ' S']) -> Float[Array, '1 A T S']:
+        table = param_with_axes(
+            'rel_embedding',
+            nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform'),
+            (self.num_heads, self.buckets),
+            axes=('heads', 'relpos_buckets'),
+        )
+        bucket = relative_bucket(
+            key[None, :] - query[:, None],
+            bidirectional=self.bidirectional,
+            buckets=self.buckets,
+            max_distance=self.max_distance,
+        )
+        return jnp.take(table, bucket, axis=1)[None]

@@ -1,0 +1,165 @@
+"""`vlm train`, `vlm eval` and `vlm infer`, as a person sees them."""
+
+import shlex
+import time
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from vlm.data.bad_data import bad_data
+from vlm.data.features import output_features
+from vlm.data.tasks import spec_of
+from vlm.errors import UserError
+from vlm.runner.checkpoints import restore_params
+from vlm.runner.config import GinFlags
+from vlm.runner.datasets import DatasetConfig
+from vlm.runner.evaluate import Scores
+from vlm.runner.logs import MetricsLog
+from vlm.runner.mesh import DataMesh
+from vlm.runner.predict import BatchPredictor, unanswered_ids
+from vlm.runner.progress import ProgressBar, clock
+from vlm.runner.report import write_report
+from vlm.runner.results import read_examples, result_rows
+from vlm.runner.session import (
+    Session,
+    open_session,
+    quiet_libraries,
+    summary_of,
+    write_run_files,
+)
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def train(flags: GinFlags, dry_run: bool) -> int:
+    """Trains to the end (from where the run stands), evaluates, reports."""
+    began = time.monotonic()
+    with quiet_libraries():
+        session = open_session(flags)
+        _introduce(session)
+        if dry_run:
+            return 0
+        write_run_files(session)
+        log, mesh = MetricsLog(session.run), DataMesh()
+        try:
+            training = session.trainer.run(session.run, log, mesh)
+        except KeyboardInterrupt:
+            console.print(f'\nInterrupted. Go on with: {_command_again()}')
+            raise
+        scores = _final_scores(session, training.state.best_params, log, mesh)
+        log.close()
+        seconds = time.monotonic() - began
+        summary = summary_of(session, seconds, training.step_seconds)
+        session.run.write_json(session.run.summary, summary)
+        report = write_report(session.run.path)
+    _tell_bad_data()
+    _print_scores(scores)
+    share = f'{summary["share_of_train_step"]:.0%} of it in the train step'
+    console.print(f'{clock(seconds)} in all, {share}. Report: {report}')
+    return 0
+
+
+def _final_scores(session: Session, params: object, log: MetricsLog, mesh: DataMesh) -> Scores:
+    evaluation = session.trainer.evaluation
+    if evaluation is None:
+        return []
+    trainer = session.trainer
+    return evaluation.run(trainer.model, params, session.run, log, trainer.total_steps, mesh)
+
+
+def evaluate(flags: GinFlags, run_dir: str) -> int:
+    """Evaluates the latest checkpoint of a run and writes its scores and report."""
+    with quiet_libraries():
+        session = open_session(flags, run_dir)
+        evaluation = session.trainer.evaluation
+        if evaluation is None:
+            raise UserError(f'{run_dir} was configured without an evaluation (Trainer.evaluation).')
+        step, params, mesh = _latest(session)
+        log = MetricsLog(session.run)
+        scores = evaluation.run(session.trainer.model, params, session.run, log, step, mesh)
+        log.close()
+        report = write_report(session.run.path)
+    _tell_bad_data()
+    _print_scores(scores)
+    console.print(f'Report: {report}')
+    return 0
+
+
+def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | None) -> int:
+    """Writes one JSON line an example: id, prompt, prediction, references, score."""
+    with quiet_libraries():
+        session = open_session(flags, run_dir)
+        trainer = session.trainer
+        lengths = (trainer.evaluation or trainer.dataset).task_feature_lengths
+        spec = spec_of(task)
+        data = DatasetConfig(task, lengths, split, shuffle=False)
+        examples = data.examples().cache()
+        converted = trainer.model.FEATURE_CONVERTER_CLS(pack=False)(examples, dict(lengths))
+        _, params, mesh = _latest(session)
+        batch = trainer.evaluation.batch_size if trainer.evaluation else data.batch_size
+        unanswered = unanswered_ids(output_features()['targets'].vocabulary)
+        predictor = BatchPredictor(trainer.model, mesh, batch, lengths['targets'], unanswered)
+        known = read_examples(examples)
+        answers = []
+        with ProgressBar('infer', len(known)) as bar:
+            for _, row in predictor(params, converted.enumerate()):
+                answers.append(row)
+                bar.update(len(answers), {})
+        target = Path(output) if output else session.run.inference / f'{task}-{split}.jsonl'
+        session.run.write_lines(target, result_rows(spec, known, answers))
+    _tell_bad_data()
+    console.print(f'{len(answers)} answers in {target}')
+    return 0
+
+
+def _latest(session: Session) -> tuple[int, object, DataMesh]:
+    mesh = DataMesh()
+    step, params = restore_params(session.run)
+    return step, jax.device_put(params, mesh.replicated), mesh
+
+
+def _introduce(session: Session) -> None:
+    trainer = session.trainer
+    dataset = trainer.dataset
+    table = Table.grid(padding=(0, 2))
+    table.add_row('model', f'{session.num_parameters:,} parameters')
+    table.add_row('wiring', trainer.model.module.config.wiring)
+    table.add_row('data', f'{dataset.mixture_or_task_name}, {dataset.batch_size} images a step')
+    table.add_row('steps', f'{trainer.total_steps:,}')
+    table.add_row('devices', f'{jax.device_count()} x {jax.devices()[0].device_kind}')
+    table.add_row('run', str(session.run.path))
+    console.print(table)
+
+
+def _print_scores(scores: Scores) -> None:
+    if not scores:
+        return
+    table = Table(title='scores')
+    for name in ('task', 'metric'):
+        table.add_column(name)
+    for name in ('value', 'examples'):
+        table.add_column(name, justify='right')
+    last = None
+    for row in scores:
+        whole = float(row['value']).is_integer() and row['metric'].startswith('unreadable')
+        value = f'{row["value"]:.0f}' if whole else f'{row["value"]:.3f}'
+        first = row['task'] != last
+        table.add_row(
+            row['task'] if first else '', row['metric'], value, f'{row["n"]:,}' if first else ''
+        )
+        last = row['task']
+    console.print(table)
+
+
+def _tell_bad_data() -> None:
+    for kind, count in bad_data.counts().items():
+        named = '; '.join(f'{name}: {why}' for name, why in bad_data.named(kind).items())
+        console.print(f'[yellow]{kind.replace("_", " ")}[/]: {count} times. First: {named}')
+
+
+def _command_again() -> str:
+    import sys
+
+    return shlex.join(['vlm', *sys.argv[1:]])

@@ -1,0 +1,148 @@
+"""Evaluation: SeqIO's Evaluator over every task, scores with the prompt that made them."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from vlm.data.features import output_features
+from vlm.data.prompts import template
+from vlm.data.tasks import TaskSpec, spec_of
+from vlm.errors import UserError, unknown_name
+from vlm.metrics.definitions import definition_of
+from vlm.model import VisionTextModel
+from vlm.runner.datasets import find_task_or_mixture
+from vlm.runner.logs import MetricsLog
+from vlm.runner.mesh import DataMesh
+from vlm.runner.predict import BatchPredictor, unanswered_ids
+from vlm.runner.progress import ProgressBar
+from vlm.runner.results import read_examples, result_rows
+from vlm.runner.run_dir import RunDir
+
+Scores = list[dict[str, Any]]
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What to evaluate on.
+
+    Attributes:
+      mixture_or_task_name: a task or a mixture of tasks that have metrics.
+      task_feature_lengths: of single examples; training may use longer ones for groups.
+      split: e.g. 'test'.
+      batch_size: examples at once.
+      num_examples: the first so many of each task; None for all.
+    """
+
+    mixture_or_task_name: str
+    task_feature_lengths: Mapping[str, int]
+    split: str = 'test'
+    batch_size: int = 128
+    num_examples: int | None = None
+
+    def check(self) -> None:
+        """Raises `UserError` for names and splits that do not exist."""
+        provider = find_task_or_mixture(self.mixture_or_task_name)
+        tasks = seqio.get_subtasks(provider)
+        for task in tasks:
+            if self.split not in task.splits:
+                raise unknown_name('split', self.split, task.splits, f'EVAL_SPLIT, of {task.name}')
+        if not any(task.metric_fns for task in tasks):
+            raise UserError(f'{self.mixture_or_task_name} has no task with a metric to evaluate.')
+
+    def run(
+        self,
+        model: VisionTextModel,
+        params: Any,
+        run: RunDir,
+        log: MetricsLog | None,
+        step: int,
+        mesh: DataMesh,
+    ) -> Scores:
+        """Evaluates every task; writes scores, predictions and log, returns the scores."""
+        start = time.monotonic()
+        evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS)
+        outputs, metrics = self._predict_all(evaluator, model, params, mesh)
+        scores, unreadable, count = [], {}, 0
+        for task in evaluator.eval_tasks:
+            spec = spec_of(task.name)
+            examples = read_examples(evaluator.cached_task_datasets[task.name])
+            rows = result_rows(spec, examples, outputs[task.name], run, step)
+            run.write_lines(run.inference / f'{task.name}-{step:06d}.jsonl', rows)
+            scores += _score_rows(spec, metrics[task.name], len(examples), step)
+            count += len(examples)
+            if named := [row['id'] for row in rows if row['prediction'] is None]:
+                unreadable[task.name] = named
+        run.write_json(
+            run.scores,
+            {
+                'step': step,
+                'split': self.split,
+                'examples': count,
+                'seconds': round(time.monotonic() - start, 1),
+                'scores': scores,
+                'undecodable': unreadable,
+            },
+        )
+        if log is not None:
+            log.write(step, 'eval', {f'{s["task"]}/{s["metric"]}': s['value'] for s in scores})
+        return scores
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
+    def _evaluator(self, make_converter: Any) -> seqio.Evaluator:
+        return seqio.Evaluator(
+            self.mixture_or_task_name,
+            feature_converter=make_converter(pack=False),
+            eval_split=self.split,
+            sequence_length=dict(self.task_feature_lengths),
+            num_examples=self.num_examples,
+        )
+
+    def _predict_all(
+        self, evaluator: seqio.Evaluator, model: VisionTextModel, params: Any, mesh: DataMesh
+    ) -> tuple[dict[str, Sequence[np.ndarray]], Mapping[str, Mapping[str, float]]]:
+        """Predicted ids and metric values by task."""
+        unanswered = unanswered_ids(output_features()['targets'].vocabulary)
+        length = self.task_feature_lengths['targets']
+        predictor = BatchPredictor(model, mesh, self.batch_size, length, unanswered)
+        total = sum(len(ds) for ds in evaluator.cached_task_datasets.values())
+        done = 0
+        with ProgressBar('evaluate', total) as bar:
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                bar.update(done, {})
+
+            def predict(dataset: tf.data.Dataset) -> list[tuple[int, np.ndarray]]:
+                return list(predictor(params, dataset, advance))
+
+            metrics, outputs = evaluator.evaluate(compute_metrics=True, predict_fn=predict)
+            values = metrics.result()
+        kind = seqio.metrics.ModelOutputType.PREDICTION
+        return {name: output[kind] for name, output in outputs.items()}, values
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _score_rows(
+    spec: TaskSpec, values: Mapping[str, Any], count: int, step: int
+) -> Iterator[dict[str, Any]]:
+    for metric, value in values.items():
+        definition = definition_of(metric)
+        yield {
+            'task': spec.name,
+            'metric': metric,
+            'value': float(value),
+            'n': count,
+            'prompt': template(spec.name, spec.prompt),
+            'version': definition.version,
+            'definition': definition.definition,
+            'step': step,
+        }

@@ -1,0 +1,55 @@
+"""`model.json`: a model as plain data, so that a run is served without gin and without TensorFlow."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from vlm.boxes import BoxCodec
+from vlm.nn.network import NetworkConfig
+from vlm.nn.t5 import TextConfig
+from vlm.nn.vit import VitConfig
+from vlm.runner.state import flat_names
+
+
+@dataclasses.dataclass(frozen=True)
+class Serving:
+    """How a run's model is asked.
+
+    Attributes:
+      network: its configuration.
+      frame: `size`, `resize` and `filter` of the images.
+      lengths: most prompt tokens and answer tokens.
+      prompts: prompt template by task.
+      codecs: box codec by task, for tasks that answer with boxes.
+      parameters: shape by name.
+    """
+
+    network: NetworkConfig
+    frame: dict[str, Any]
+    lengths: dict[str, int]
+    prompts: dict[str, str]
+    codecs: dict[str, BoxCodec]
+    parameters: dict[str, list[int]]
+
+    def to_json(self) -> dict[str, Any]:
+        content = dataclasses.asdict(self)
+        for part in ('vision', 'text'):
+            content['network'][part]['dtype'] = jnp.dtype(content['network'][part]['dtype']).name
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> 'Serving':
+        network = dict(content['network'])
+        vision, text = dict(network['vision']), dict(network['text'])
+        vision['image_size'] = tuple(vision['image_size'])
+        network |= {'vision': VitConfig(**vision), 'text': TextConfig(**text)}
+        codecs = {task: BoxCodec(**codec) for task, codec in content['codecs'].items()}
+        fields = {**content, 'network': NetworkConfig(**network), 'codecs': codecs}
+        return cls(**fields)
+
+
+def parameter_shapes(params: Any) -> dict[str, list[int]]:
+    """Shape of every parameter by name."""
+    return {name: list(leaf.shape) for name, leaf in flat_names(params).items()}

@@ -1,0 +1,133 @@
+"""Optimizers from gin: any optax transformation, a schedule, clipping and frozen parts.
+
+optimizers.Optimizer.make = @optax.adamw          # called with learning_rate=schedule
+optax.adamw.weight_decay = 1e-4
+optimizers.Optimizer.schedule = @optimizers.warmup_cosine()
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from vlm.errors import UserError
+
+Schedule = Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """How parameters are updated.
+
+    Attributes:
+      make: called with `learning_rate=schedule`, gives an optax transformation.
+      schedule: step -> learning rate.
+      clip_norm: gradients are scaled down to at most this global norm; None for never.
+      ema_decay: parameters are averaged over time with this decay for evaluation; None for not.
+    """
+
+    make: Callable[..., optax.GradientTransformation]
+    schedule: Schedule
+    clip_norm: float | None = 1.0
+    ema_decay: float | None = None
+
+    def __post_init__(self):
+        if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
+            raise UserError(f'Optimizer.ema_decay = {self.ema_decay} is not between 0 and 1.')
+
+    def transformation(self, frozen: Callable[[str], bool]) -> optax.GradientTransformation:
+        """The whole chain; parameters whose name is `frozen` get no update and no state."""
+        chain = [] if self.clip_norm is None else [optax.clip_by_global_norm(self.clip_norm)]
+        chain.append(self.make(learning_rate=self.schedule))
+        return optax.multi_transform(
+            {'trained': optax.chain(*chain), 'frozen': optax.set_to_zero()},
+            lambda params: label_tree(params, frozen),
+        )
+
+
+def label_tree(params: Any, frozen: Callable[[str], bool]) -> Any:
+    """'frozen' or 'trained' for every parameter, by its name ('vision/norm/scale')."""
+
+    def label(path: tuple, _: Any) -> str:
+        name = '/'.join(str(getattr(k, 'key', k)) for k in path)
+        return 'frozen' if frozen(name) else 'trained'
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def warmup_cosine(
+    peak: float = 1e-3, warmup_steps: int = 100, total_steps: int = 1000, final: float = 0.0
+) -> Schedule:
+    """Linear from 0 to `peak`, then half a cosine down to `final * peak` at `total_steps`."""
+    _check_warmup(warmup_steps, total_steps)
+
+    def rate(step: Any) -> Any:
+        warm = step / max(warmup_steps, 1)
+        share = jnp.clip((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
+        cosine = final + (1.0 - final) * 0.5 * (1.0 + jnp.cos(math.pi * share))
+        return peak * jnp.where(step < warmup_steps, warm, cosine)
+
+    return rate
+
+
+def warmup_rsqrt(
+    peak: float = 1e-3, warmup_steps: int = 1000, cooldown_steps: int = 0, total_steps: int = 0
+) -> Schedule:
+    """Linear warm-up, then peak * sqrt(warmup / step) (T5, PaliGemma); linear to 0 at the end."""
+    if cooldown_steps:
+        _check_warmup(warmup_steps + cooldown_steps, total_steps)
+
+    def rate(step: Any) -> Any:
+        warm = step / max(warmup_steps, 1)
+        decay = jnp.sqrt(max(warmup_steps, 1) / jnp.maximum(step, 1))
+        left = (total_steps - step) / max(cooldown_steps, 1) if cooldown_steps else 1.0
+        return peak * jnp.where(step < warmup_steps, warm, decay) * jnp.clip(left, 0.0, 1.0)
+
+    return rate
+
+
+def _check_warmup(warmup_steps: int, total_steps: int) -> None:
+    if warmup_steps > total_steps:
+        raise UserError(
+            f'the schedule needs {warmup_steps} steps to warm up and cool down, but the run has '
+            f'{total_steps} (TRAIN_STEPS).'
+        )
+
+
+def muon(
+    learning_rate: Schedule,
+    adam_share: float = 0.1,
+    weight_decay: float = 0.0,
+    adam_b2: float = 0.99,
+) -> optax.GradientTransformation:
+    """Muon for matrices, AdamW at `adam_share` of the learning rate for everything else.
+
+    Muon (Jordan 2024, as in optax.contrib) orthogonalises the momentum of a matrix; its rate is
+    that of a unit-norm update, so AdamW beside it wants a smaller one. Embeddings and the output
+    layer are left to AdamW, as its authors advise; stacked layers (scan) are matrices of their own.
+    """
+    matrices = contrib.MuonDimensionNumbers
+
+    def dimensions(params: Any) -> Any:
+        def choose(path: tuple, leaf: Any) -> Any:
+            name = '/'.join(str(getattr(k, 'key', k)) for k in path)
+            if leaf.ndim < 2 or not name.endswith('kernel') or 'logits' in name:
+                return None
+            if 'patch_embed' in name:
+                return matrices((0, 1, 2), 3)
+            return matrices(leaf.ndim - 2, leaf.ndim - 1)
+
+        return jax.tree_util.tree_map_with_path(choose, params)
+
+    return contrib.muon(
+        learning_rate,
+        weight_decay=weight_decay,
+        adam_b2=adam_b2,
+        adam_learning_rate=lambda step: adam_share * learning_rate(step),
+        muon_weight_dimension_numbers=dimensions,
+    )

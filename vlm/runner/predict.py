@@ -1,0 +1,71 @@
+"""Answers of a model for every example of a data set, in order, none left out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tensorflow as tf
+
+from vlm.errors import UNANSWERED
+from vlm.model import VisionTextModel
+from vlm.runner.mesh import DataMesh
+
+OnBatch = Callable[[int], None]
+
+
+class BatchPredictor:
+    """Greedy answers in batches of one shape, so that prediction is compiled once.
+
+    Args:
+      model: the model.
+      params: its parameters, on the mesh.
+      batch_size: examples at once; a last, smaller batch is filled up and the filling dropped.
+      answer_length: tokens of an answer at most.
+      unanswered: the ids written for an example without a readable image.
+    """
+
+    def __init__(
+        self,
+        model: VisionTextModel,
+        mesh: DataMesh,
+        batch_size: int,
+        answer_length: int,
+        unanswered: list[int],
+    ):
+        mesh.check_batch_size(batch_size, 'EVAL_BATCH_SIZE')
+        self._mesh = mesh
+        self._batch_size = batch_size
+        self._unanswered = unanswered
+        self._width = max(answer_length, len(unanswered))
+
+        def predict(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
+            return model.predict_batch(params, batch, max_decode_length=answer_length)
+
+        self._predict = jax.jit(predict)
+
+    def __call__(
+        self, params: Any, dataset: tf.data.Dataset, on_batch: OnBatch = lambda count: None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields (index, int32[T]) for an enumerated data set of model features."""
+        for indices, batch in dataset.batch(self._batch_size).prefetch(2).as_numpy_iterator():
+            readable = batch['image_mask'].any(axis=1)
+            answers = np.asarray(self._predict(params, self._mesh.put(self._filled(batch))))
+            rows = np.zeros((len(indices), self._width), np.int32)
+            rows[:, : answers.shape[1]] = answers[: len(indices)]
+            rows[~readable] = 0
+            rows[~readable, : len(self._unanswered)] = self._unanswered
+            yield from zip(indices.tolist(), rows, strict=True)
+            on_batch(len(indices))
+
+    def _filled(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        missing = self._batch_size - len(batch['images'])
+        return {
+            name: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1))
+            for name, value in batch.items()
+        }
+
+
+def unanswered_ids(vocabulary: Any) -> list[int]:
+    """The ids that decode to the answer of an example that could not be asked."""
+    return list(vocabulary.encode(UNANSWERED))

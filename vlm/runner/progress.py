@@ -1,0 +1,81 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_PERIOD = 10.0  # seconds between plain lines
+
+
+class ProgressBar:
+    """Progress over `total` units from `start` on; `update` also takes the numbers to show."""
+
+    def __init__(self, title: str, total: int, start: int = 0):
+        self._title, self._total, self._done = title, total, start
+        self._console = Console(file=sys.stdout)
+        self._bar: Progress | None = None
+        self._printed = time.monotonic()
+        self._start, self._start_time = start, time.monotonic()
+
+    def __enter__(self) -> 'ProgressBar':
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn('[bold]{task.description}'),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn('{task.fields[numbers]}'),
+                TimeElapsedColumn(),
+                TextColumn('left'),
+                TimeRemainingColumn(),
+                console=self._console,
+                expand=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                self._title, total=self._total, completed=self._start, numbers=''
+            )
+        return self
+
+    def update(self, done: int, numbers: Mapping[str, float] | None = None) -> None:
+        """Shows that `done` units are behind."""
+        self._done = done
+        shown = '' if numbers is None else '  '.join(f'{k} {v:.4g}' for k, v in numbers.items())
+        if self._bar is not None:
+            changes = {} if numbers is None else {'numbers': shown}
+            self._bar.update(self._task, completed=done, **changes)
+        elif numbers is not None and time.monotonic() - self._printed > PLAIN_PERIOD:
+            self._printed = time.monotonic()
+            self._console.print(self._plain_line(shown), highlight=False, soft_wrap=True)
+
+    def _plain_line(self, numbers: str) -> str:
+        passed = time.monotonic() - self._start_time
+        behind = max(self._done - self._start, 1)
+        left = passed / behind * (self._total - self._done)
+        return f'{self._title} {self._done}/{self._total}  {numbers}  {clock(left)} left'
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def clock(seconds: float) -> str:
+    """'1:02:03' or '2:03'."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'

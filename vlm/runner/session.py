@@ -1,0 +1,155 @@
+"""From gin to a run: what `vlm train`, `eval` and `infer` have in common."""
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gin
+import jax
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from vlm.data.frames import image_frame
+from vlm.data.prompts import template
+from vlm.data.tasks import declared, spec_of
+from vlm.data.vocabularies import task_vocabulary
+from vlm.errors import UserError
+from vlm.runner import config
+from vlm.runner.checkpoints import check_same_architecture
+from vlm.runner.datasets import find_task_or_mixture
+from vlm.runner.model_file import Serving, parameter_shapes
+from vlm.runner.run_dir import RunDir
+from vlm.runner.train import Trainer
+
+OPTIONAL_MACROS = ('MIXTURE_OR_TASK_MODULE',)
+
+
+@dataclasses.dataclass
+class Session:
+    """A configured run: everything is checked, nothing is compiled yet."""
+
+    trainer: Trainer
+    run: RunDir
+    abstract_params: Any
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(self.abstract_params))
+
+
+def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Session:
+    """Reads gin and checks all that can be checked before compilation.
+
+    Args:
+      flags: of the command line.
+      model_dir: an existing run, whose configuration and vocabulary are then the start; None for
+        the MODEL_DIR of the flags.
+
+    Raises:
+      UserError: any mistake in flags, files, names or the run directory.
+    """
+    # TensorFlow only reads data here; left alone it would take the accelerator's memory.
+    tf.config.set_visible_devices([], 'GPU')
+    if model_dir is not None:
+        run = RunDir.existing(model_dir)
+        own = [f'MODEL_DIR = {str(run.path)!r}', f'VOCABULARY = {str(run.vocabulary)!r}']
+        flags = dataclasses.replace(flags, bindings=[*own, *flags.bindings])
+        loaded = config.load(flags, [run.config], needed=['MODEL_DIR'], optional=OPTIONAL_MACROS)
+    else:
+        if not flags.files:
+            raise UserError(
+                'no configuration: give --gin_file=demo.gin, or a gin file of your own.'
+            )
+        loaded = config.load(flags, needed=['MODEL_DIR'], optional=OPTIONAL_MACROS)
+        run = RunDir(config.macro('MODEL_DIR'))
+    for name, where in loaded.unused.items():
+        print(f'warning: {name} ({where}) is set but nothing refers to it.', file=sys.stderr)
+    config.import_modules(loaded)
+    trainer = gin.get_configurable(Trainer)()
+    trainer.check()
+    abstract = abstract_params(trainer)
+    check_same_architecture(run, abstract)
+    return Session(trainer, run, abstract)
+
+
+def abstract_params(trainer: Trainer) -> Any:
+    """Shapes of the parameters, without allocating or reading anything."""
+    converter = trainer.model.FEATURE_CONVERTER_CLS(pack=False)
+    lengths = converter.get_model_feature_lengths(trainer.dataset.task_feature_lengths)
+    shapes = {name: (1, length) for name, length in lengths.items()}
+    shapes['images'] = (1, lengths['images'], *image_frame().size, 3)
+    vocabulary, table = task_vocabulary().vocab_size, trainer.model.module.config.text.vocab_size
+    if vocabulary > table:
+        raise UserError(
+            f'the vocabulary has {vocabulary} tokens, the model only {table} '
+            '(TextConfig.vocab_size): ids would fall off the embedding table.'
+        )
+    init = trainer.model.get_initial_variables
+    return jax.eval_shape(lambda rng: init(rng, shapes)['params'], jax.random.key(0))
+
+
+def serving_of(session: Session) -> Serving:
+    """What `vlm ask` needs to know of this run."""
+    trainer = session.trainer
+    evaluation = trainer.evaluation
+    name = (evaluation or trainer.dataset).mixture_or_task_name
+    lengths = (evaluation or trainer.dataset).task_feature_lengths
+    tasks = [task.name for task in seqio.get_subtasks(find_task_or_mixture(name))]
+    specs = [spec_of(task) for task in tasks if task in declared()]
+    return Serving(
+        network=trainer.model.module.config,
+        frame=dataclasses.asdict(image_frame()),
+        lengths=dict(lengths),
+        prompts={spec.name: template(spec.name, spec.prompt) for spec in specs},
+        codecs={spec.name: spec.codec for spec in specs if spec.codec is not None},
+        parameters=parameter_shapes(session.abstract_params),
+    )
+
+
+def write_run_files(session: Session) -> None:
+    """Configuration, model file and vocabulary: the run directory can be used from now on."""
+    run = session.run
+    run.create()
+    run.config.write_text(config.config_str())
+    run.vocabulary.write_bytes(task_vocabulary().tokenizer.model_bytes)
+    run.write_json(run.model, serving_of(session).to_json())
+
+
+def summary_of(session: Session, seconds: float, step_seconds: float) -> dict[str, Any]:
+    """The facts of a run that a report begins with."""
+    device = jax.devices()[0]
+    packages = ('jax', 'flax', 'optax', 'seqio', 'tensorflow')
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        'parameters': session.num_parameters,
+        'device': f'{jax.device_count()} x {device.device_kind}',
+        'versions': versions,
+        'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        'started': datetime.datetime.fromtimestamp(time.time() - seconds).isoformat('T', 'seconds'),
+        'seconds': round(seconds, 1),
+        'share_of_train_step': round(step_seconds / seconds, 3) if seconds else None,
+    }
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps the chatter of SeqIO and Orbax off the terminal; warnings of ours stay."""
+    import logging
+
+    from absl import logging as absl_logging
+
+    before = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger('orbax').setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(before)

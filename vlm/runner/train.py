@@ -1,0 +1,227 @@
+"""The training loop: fetch a batch, step, log, save, evaluate."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from vlm.data.bad_data import bad_data
+from vlm.data.prompts import check_overrides
+from vlm.data.tasks import declared
+from vlm.errors import UserError
+from vlm.model import VisionTextModel
+from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
+from vlm.runner.datasets import Batch, Batches, DatasetConfig
+from vlm.runner.evaluate import Evaluation
+from vlm.runner.logs import MetricsLog
+from vlm.runner.mesh import DataMesh
+from vlm.runner.optimizers import Optimizer
+from vlm.runner.progress import ProgressBar
+from vlm.runner.run_dir import RunDir
+from vlm.runner.state import TrainState
+
+StepFn = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, dict[str, Any]]]
+
+
+@dataclasses.dataclass
+class Training:
+    """What a finished (or interrupted) training leaves behind."""
+
+    state: TrainState
+    seconds: float  # of the whole loop
+    step_seconds: float  # of it, in the train step on the device
+    wait_seconds: float  # of it, waiting for data
+
+
+@dataclasses.dataclass
+class Trainer:
+    """A model, its data and its optimizer; `run` trains.
+
+    Attributes:
+      total_steps: where training ends, counted from the first step of the first run.
+      log_period: steps between log points.
+      seed: of the parameters and of dropout; the data have their own.
+    """
+
+    model: VisionTextModel
+    dataset: DatasetConfig
+    optimizer: Optimizer
+    total_steps: int
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    evaluation: Evaluation | None = None
+    eval_period: int | None = None
+    log_period: int = 20
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises `UserError` for what would fail later, before anything is compiled."""
+        self.dataset.provider()
+        check_overrides(declared())
+        room = self.model.max_answer_tokens
+        longest = self.dataset.task_feature_lengths['targets']
+        if room is not None and room < longest:
+            raise UserError(
+                f'VisionTextModel.max_answer_tokens = {room} is less than the {longest} answer '
+                "tokens a row may hold (TASK_FEATURE_LENGTHS['targets']): some would not be "
+                'trained on.'
+            )
+        if self.evaluation is not None:
+            self.evaluation.check()
+
+    def run(self, run: RunDir, log: MetricsLog, mesh: DataMesh) -> Training:
+        """Trains from the latest checkpoint of `run`, or from the start, to `total_steps`."""
+        mesh.check_batch_size(self.dataset.batch_size, 'BATCH_SIZE')
+        checkpoints = Checkpoints(run.checkpoints, self.checkpoints)
+        try:
+            start = checkpoints.latest_step or 0
+            converter = self.model.FEATURE_CONVERTER_CLS
+            with self.dataset.training_batches(converter, start) as batches:
+                return self._loop(run, log, mesh, checkpoints, batches, start)
+        finally:
+            checkpoints.close()
+
+    def _loop(
+        self,
+        run: RunDir,
+        log: MetricsLog,
+        mesh: DataMesh,
+        checkpoints: Checkpoints,
+        batches: Batches,
+        start: int,
+    ) -> Training:
+        batch = next(batches)
+        optimizer = self.optimizer.transformation(frozen_parameters(self.model))
+        state = self.initial_state(batch, optimizer, mesh)
+        if start:
+            state = checkpoints.restore(state)
+        step_fn = make_train_step(self.model, optimizer, self.optimizer)
+        rng = jax.random.key(self.seed + 1)
+        meter = _Meter(self, log)
+        with ProgressBar('train', self.total_steps, start) as bar:
+            for step in range(start, self.total_steps):
+                with meter.timed('step'):
+                    state, metrics = step_fn(state, mesh.put(batch), rng)
+                    # One step in flight: the next batch is fetched while the device computes.
+                with meter.timed('wait'):
+                    if step + 1 < self.total_steps:
+                        batch = next(batches)
+                with meter.timed('step'):
+                    jax.block_until_ready(metrics)
+                bar.update(step + 1, meter.after(step + 1, metrics))
+                if (step + 1) % checkpoints.period == 0:
+                    checkpoints.save(state)
+                if self.eval_period and (step + 1) % self.eval_period == 0 and self.evaluation:
+                    if step + 1 < self.total_steps:
+                        self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
+        checkpoints.save(state)
+        return meter.finish(state)
+
+    def initial_state(
+        self, batch: Batch, optimizer: optax.GradientTransformation, mesh: DataMesh
+    ) -> TrainState:
+        """Parameters drawn from the seed, on every device of the mesh."""
+        shapes = {name: value.shape for name, value in batch.items()}
+        ema = self.optimizer.ema_decay is not None
+
+        def make(rng: Array) -> TrainState:
+            params = self.model.get_initial_variables(rng, shapes)['params']
+            return TrainState.create(params, optimizer, ema)
+
+        return jax.jit(make, out_shardings=mesh.replicated)(jax.random.key(self.seed))
+
+
+def frozen_parameters(model: VisionTextModel) -> Callable[[str], bool]:
+    """Which parameters are never updated: the vision encoder's, if it is frozen."""
+    if model.module.config.freeze_vision:
+        return lambda name: name.startswith('vision/')
+    return lambda name: False
+
+
+def make_train_step(
+    model: VisionTextModel, optimizer: optax.GradientTransformation, config: Optimizer
+) -> StepFn:
+    """The jitted step; the state's buffers are given away."""
+    frozen = frozen_parameters(model)
+
+    def loss_of(params: Any, batch: Mapping[str, Array], rng: Array) -> tuple[Array, Any]:
+        # Without this a frozen part would still get a gradient of zeros, and memory for it.
+        stopped = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: (
+                jax.lax.stop_gradient(leaf)
+                if frozen('/'.join(str(getattr(k, 'key', k)) for k in path))
+                else leaf
+            ),
+            params,
+        )
+        return model.loss_fn(stopped, batch, rng)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(
+        state: TrainState, batch: Mapping[str, Array], rng: Array
+    ) -> tuple[TrainState, dict[str, Array]]:
+        rng = jax.random.fold_in(rng, state.step)
+        gradient = jax.grad(loss_of, has_aux=True)
+        grads, metrics = gradient(state.params, batch, rng)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema_params = state.ema_params
+        if ema_params is not None:
+            ema_params = optax.incremental_update(params, ema_params, 1.0 - config.ema_decay)
+        values = {name: metric.compute() for name, metric in metrics.items()}
+        values['grad_norm'] = optax.global_norm(grads)
+        values['learning_rate'] = config.schedule(state.step)
+        return TrainState(state.step + 1, params, opt_state, ema_params), values
+
+    return step
+
+
+class _Meter:
+    """Means between log points, and where the time went."""
+
+    def __init__(self, trainer: Trainer, log: MetricsLog):
+        self._trainer, self._log = trainer, log
+        self._sums: list[dict[str, Array]] = []
+        self._seconds = {'step': 0.0, 'wait': 0.0}
+        self._began = self._last = time.monotonic()
+
+    def timed(self, what: str) -> '_Timer':
+        return _Timer(self._seconds, what)
+
+    def after(self, step: int, metrics: dict[str, Array]) -> dict[str, float] | None:
+        """Keeps the step's metrics; at a log point writes the means and returns what to show."""
+        self._sums.append(metrics)
+        trainer = self._trainer
+        if step % trainer.log_period and step != trainer.total_steps:
+            return None
+        rows, self._sums = jax.device_get(self._sums), []
+        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        now = time.monotonic()
+        rate = len(rows) * trainer.dataset.batch_size / (now - self._last)
+        self._last = now
+        values['examples_per_second'] = rate
+        self._log.write(step, 'train', values)
+        if counts := bad_data.counts():
+            self._log.write(step, 'data', {f'data/{kind}': n for kind, n in counts.items()})
+        accuracy = values['token_accuracy']
+        return {'loss': values['loss'], 'accuracy': accuracy, 'examples/s': rate}
+
+    def finish(self, state: TrainState) -> Training:
+        seconds = time.monotonic() - self._began
+        return Training(state, seconds, self._seconds['step'], self._seconds['wait'])
+
+
+class _Timer:
+    def __init__(self, seconds: dict[str, float], what: str):
+        self._seconds, self._what = seconds, what
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+
+    def __exit__(self, *error: Any) -> None:
+        self._seconds[self._what] += time.monotonic() - self._start

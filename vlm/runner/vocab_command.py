@@ -1,0 +1,47 @@
+"""`vlm vocab`: a vocabulary from the prompts and answers of tasks."""
+
+import importlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.console import Console
+
+from vlm.data.prompts import template
+from vlm.data.tasks import spec_of
+from vlm.errors import UserError
+from vlm.runner.datasets import find_task_or_mixture
+from vlm.runner.session import quiet_libraries
+from vlm.runner.show_tasks import SHIPPED
+from vlm.vocab_training import train_vocabulary
+
+
+def train_vocabulary_of_tasks(
+    tasks: Sequence[str], modules: Sequence[str], output: str, size: int, records: int
+) -> int:
+    """Trains on the `train` split of each task and writes the model file."""
+    with quiet_libraries():
+        for module in [*SHIPPED, *modules]:
+            try:
+                importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                raise UserError(f'--module {module} cannot be imported: {error}.') from error
+        texts = itertools.chain.from_iterable(texts_of(task, records) for task in tasks)
+        trained = train_vocabulary(texts, output, size)
+    Console(highlight=False, soft_wrap=True).print(
+        f'{output}: {trained.size:,} tokens, {len(trained.location_ids):,} of them locations.'
+    )
+    return 0
+
+
+def texts_of(task: str, records: int) -> Iterator[str]:
+    """Prompts and answers that a task makes of its first `records` training records."""
+    provider, spec = find_task_or_mixture(task), spec_of(task)
+    prompt, rng = template(task, spec.prompt), np.random.default_rng(0)
+    source = provider.source.get_dataset('train', shuffle=False)
+    for element in source.take(records).as_numpy_iterator():
+        record = {**json.loads(element['record']), 'id': '', 'images': list(element['images'])}
+        for pair in spec.read(record, prompt, rng):
+            yield pair.prompt
+            yield pair.answer
