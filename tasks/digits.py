@@ -1,4 +1,4 @@
-"""Scenes of handwritten digits (scikit-learn's `load_digits`); train and test digits are disjoint."""
+"""Scenes of handwritten digits (scikit-learn's `load_digits`), train and test digits disjoint."""
 
 import functools
 

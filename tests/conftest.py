@@ -44,15 +44,24 @@ def vocabulary_file(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def vocabulary(vocabulary_file):
+def clean_gin():
+    """Forgets after the test what it bound."""
+    import gin
+
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def vocabulary(vocabulary_file, clean_gin):
     """The tokenizer of the small model, which gin names to all tasks during the test."""
     import gin
 
+    from vlm.data import vocabularies  # noqa: F401  (gin knows what has been imported)
     from vlm.vocab import Tokenizer
 
     gin.parse_config(f'vlm.data.vocabularies.vocabulary_path.path = {vocabulary_file!r}')
-    yield Tokenizer(vocabulary_file)
-    gin.clear_config()
+    return Tokenizer(vocabulary_file)
 
 
 @pytest.fixture

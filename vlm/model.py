@@ -1,6 +1,6 @@
 """`VisionTextModel`: losses, prediction and scoring of a network, with T5X's model contract.
 
-Nothing here knows a mesh, a data set or gin: the runner jits these methods, T5X calls the same ones.
+Nothing here knows a mesh, a data set or gin: the runner jits these methods, T5X calls the same.
 """
 
 import functools

@@ -19,16 +19,13 @@ def boxes_of(placed: dict) -> list:
     return [entry['box'] for entry in placed['objects']]
 
 
-def test_gin_binds_the_frame():
+def test_gin_binds_the_frame(clean_gin):
     assert image_frame() == Frame((224, 224), 'square', 'bilinear')
     gin.parse_config("""
         vlm.data.frames.image_frame.size = (64, 32)
         vlm.data.frames.image_frame.resize = 'pad'
     """)
-    try:
-        assert image_frame() == Frame((64, 32), 'pad', 'bilinear')
-    finally:
-        gin.clear_config()
+    assert image_frame() == Frame((64, 32), 'pad', 'bilinear')
 
 
 def test_square_moves_no_box():

@@ -30,6 +30,7 @@ from vlm.data.images import (
     resize_image,
     split_view,
     stored_box,
+    viewed_size,
 )
 from vlm.errors import UserError
 
@@ -588,6 +589,22 @@ def test_a_view_comes_back_from_its_bytes(view, data):
     assert split_view(carried) == (data, view)
     assert len(carried) == len(data) + 26
     assert split_view(data) == (data, None)
+
+
+@pytest.mark.parametrize('name', ['PNG', 'GIF', 'BMP', 'WEBP', 'JPEG'])
+def test_the_size_that_is_viewed_comes_from_the_header(name):
+    data = encoded(Image.fromarray(four_colours(32, 48)), name)
+    assert viewed_size(data) == (32, 48)
+    assert viewed_size(attach_view(data, View((0.25, 0, 0.5, 1.5), True))) == (8, 72)
+
+
+def test_sizes_that_are_refused():
+    data = encoded(Image.fromarray(four_colours(32, 48)), 'PNG')
+    for broken in (b'', b'no image', data[:20], attach_view(b'', View()), images._VIEW_MAGIC):
+        with pytest.raises(ImageError):
+            viewed_size(broken)
+    with pytest.raises(ImageError, match='at most 1,000'):
+        viewed_size(data, max_pixels=1000)
 
 
 def test_a_view_keeps_what_its_bytes_can_hold():

@@ -14,10 +14,7 @@ from vlm.tasks.vqa import add_vqa_task
 IMAGE = encode_png(np.zeros((4, 4, 3), np.uint8))
 
 
-@pytest.fixture(autouse=True)
-def clean_gin():
-    yield
-    gin.clear_config()
+pytestmark = pytest.mark.usefixtures('clean_gin')
 
 
 def override(**templates: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,13 +16,17 @@ CAUSAL_EDGES = [16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113]
 BIDIRECTIONAL_EDGES = [8, 12, 16, 23, 32, 46, 64, 91]
 
 
+jitted_bucket = jax.jit(
+    relative_bucket, static_argnames=('bidirectional', 'buckets', 'max_distance')
+)
+
+
 def buckets_of(distances, *, bidirectional: bool, buckets: int = 32, max_distance: int = 128):
-    relative = -jnp.asarray(distances)[None]  # the key stands `distance` before the query
-    return np.asarray(
-        relative_bucket(
-            relative, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance
-        )
-    )[0]
+    relative = -np.asarray(distances)[None]  # the key stands `distance` before the query
+    found = jitted_bucket(
+        relative, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance
+    )
+    return np.asarray(found)[0]
 
 
 def expected(edges: list[int], distance: int) -> int:

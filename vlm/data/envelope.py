@@ -1,7 +1,7 @@
 """An example's id, carried in front of its image's bytes.
 
-SeqIO mixtures keep output features only, so an id of its own would be lost where examples are mixed;
-the image is what every example has. The header is removed before decoding.
+SeqIO mixtures keep output features only, so an id of its own would be lost where examples are
+mixed; the image is what every example has. The header is removed before decoding.
 """
 
 import struct

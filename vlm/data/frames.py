@@ -7,7 +7,16 @@ import gin
 import numpy as np
 
 from vlm.boxes import BoxLike
-from vlm.data.images import ImageError, Number, placed_box, stored_box, viewed_size
+from vlm.data.images import (
+    FILTERS,
+    RESIZE_MODES,
+    ImageError,
+    Number,
+    placed_box,
+    stored_box,
+    viewed_size,
+)
+from vlm.errors import unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +30,12 @@ class Frame:
     size: tuple[int, int] = (224, 224)
     resize: str = 'square'
     filter: str = 'bilinear'
+
+    def __post_init__(self):
+        if self.resize not in RESIZE_MODES:
+            raise unknown_name('resize mode', self.resize, RESIZE_MODES, 'image_frame.resize')
+        if self.filter not in FILTERS:
+            raise unknown_name('resize filter', self.filter, FILTERS, 'image_frame.filter')
 
 
 @gin.configurable(module='vlm.data.frames')

@@ -1,7 +1,7 @@
 """The preprocessors of every task: record -> pairs -> token ids.
 
-`read_pairs` calls the task's reader (plain Python) on each record, `one_pair_each` or `choose_group`
-decides how many pairs share an example, `tokenize` makes the output features.
+`read_pairs` calls the task's reader (plain Python) on each record, `one_pair_each` or
+`shuffle_pairs` decides how many pairs share an example, `tokenize` makes the output features.
 """
 
 import json
@@ -21,6 +21,8 @@ from vlm.data.prompts import template
 
 # (task name, reader, default prompt template)
 Part = tuple[str, Reader, str]
+# What a reader meets in a record that lacks a field, or has something else in its place.
+FAULTS = (LookupError, ValueError, TypeError, AttributeError, BoxFormatError)
 # As SeqIO hands it to a preprocessor: two int64 scalars.
 Seed = tuple[tf.Tensor, tf.Tensor]
 
@@ -44,7 +46,7 @@ def read_pairs(parts: Sequence[Part], augment: Augmentation | None = None):
                     record = augment(record, rng)
                 record = place_objects(record, frame)
                 pairs = [pair for read, prompt in resolved for pair in read(record, prompt, rng)]
-            except (LookupError, ValueError, TypeError, BoxFormatError) as error:
+            except FAULTS as error:
                 bad_data.add('unusable_records', record['id'], f'{type(error).__name__}: {error}')
                 pairs = []
             return _as_arrays(record, pairs)

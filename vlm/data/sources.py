@@ -25,7 +25,7 @@ class RecordSource(seqio.DataSource):
         runs when the data is first read, never at registration.
       splits: the names of the splits and how many records each has (None if unknown).
 
-    Elements are `{'id', 'images': string[n], 'record'}`; `record` is the rest of the record as JSON.
+    Elements are `{'id', 'images': string[n], 'record'}`; `record` is the other fields as JSON.
     """
 
     def __init__(self, read: Callable[[str], Iterable[Record]], splits: Mapping[str, int | None]):

@@ -5,7 +5,6 @@ images can be declared from its members and results can say which prompt made th
 """
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -111,7 +110,7 @@ def _register(
         preprocessors=[read_pairs(parts, augment), *layout, tokenize],
         output_features=output_features(),
         postprocess_fn=postprocess,
-        metric_fns=[_for_seqio(metric) for metric in metrics],
+        metric_fns=list(metrics),
     )
 
 
@@ -123,13 +122,3 @@ def postprocess(text: str, example: Mapping[str, Any], is_target: bool, **unused
     if 'objects' in meta:
         return [(label, box) for box, label in meta['objects']]
     return meta['references']
-
-
-def _for_seqio(metric: MetricFn) -> MetricFn:
-    # SeqIO tells prediction metrics from score metrics by the names of their parameters.
-    @functools.wraps(metric)
-    def wrapped(targets: Sequence[Any], predictions: Sequence[str]) -> Mapping[str, float]:
-        return metric(targets, predictions)
-
-    del wrapped.__wrapped__
-    return wrapped

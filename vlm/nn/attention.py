@@ -1,4 +1,4 @@
-"""Multi-head attention whose keys and values are explicit, so that callers decide what is cached."""
+"""Multi-head attention whose keys and values are explicit, so that callers choose what to cache."""
 
 from typing import NamedTuple
 

@@ -6,8 +6,8 @@ A attention heads, K head size, V vocabulary.
 
 Every parameter is declared through `flax.linen.partitioning.param_with_axes`, so `init` returns a
 `params_axes` collection beside `params`. That is the form T5X asks for, and it keeps parameters
-plain arrays. The names are the ones T5X's partition rules and its Adafactor both know: vocab, embed,
-mlp, heads, kv, relpos_buckets; None for an axis that is never sharded.
+plain arrays. The names are those T5X's partition rules and its Adafactor both know: vocab, embed,
+mlp, heads, joined_kv, relpos_buckets; None for an axis that is never sharded.
 """
 
 from collections.abc import Callable
@@ -109,7 +109,7 @@ class Embed(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Feed-forward block: plain (`gated=False`, ViT) or gated (`gated=True`, T5 1.1, 2002.05202)."""
+    """Feed-forward block: plain (ViT) or gated (`gated=True`, T5 1.1, 2002.05202)."""
 
     hidden: int
     activation: str = 'gelu'

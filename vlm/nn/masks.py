@@ -1,8 +1,8 @@
 """Who attends to whom, as boolean masks.
 
 Position i of a decoder row *holds* the token before the one it predicts: `[BOS, p1, p2, a1, a2]`
-predicts `[p1, p2, a1, a2, EOS]`. With a prompt of two tokens the *prefix* is `[BOS, p1, p2]`; it sees
-itself in both directions, the answer sees everything before it (rows are queries, columns keys):
+predicts `[p1, p2, a1, a2, EOS]`. With a prompt of two tokens the *prefix* is `[BOS, p1, p2]`; it
+sees itself in both directions, the answer everything before it (rows are queries, columns keys):
 
     BOS  1 1 1 0 0
     p1   1 1 1 0 0

@@ -25,7 +25,7 @@ class NetworkConfig:
 
     `decoder_prefix`: the decoder cross-attends to the visual tokens and the prompt is the decoder's
     prefix (LiT-decoder, LocCa). `fusion_encoder`: a T5 encoder runs over [visual tokens ; prompt]
-    and the decoder cross-attends to it (PaLI). `freeze_vision` stops gradients at the visual tokens.
+    and the decoder cross-attends to it (PaLI). `freeze_vision` keeps the vision encoder as it is.
     """
 
     vision: VitConfig

@@ -159,7 +159,7 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The text decoder. Full rows in training and prefill, single tokens with a cache after that."""
+    """The text decoder: full rows in training and prefill, single tokens with a cache then."""
 
     config: TextConfig
 

@@ -87,11 +87,15 @@ def check_same_architecture(run: RunDir, params: Any) -> None:
 
 
 def restore_params(run: RunDir) -> tuple[int, Any]:
-    """Step and parameters of the latest checkpoint to serve (the averaged ones where there are), read alone, without optimizer.
+    """Step and parameters of the latest checkpoint, the averaged ones where there are.
+
+    They are read alone, without the optimizer's state.
 
     Raises `UserError` if the run has no complete checkpoint.
     """
-    with ocp.CheckpointManager(run.checkpoints) as manager:
+    with ocp.CheckpointManager(
+        run.checkpoints, item_handlers=ocp.PyTreeCheckpointHandler()
+    ) as manager:
         step = manager.latest_step()
         if step is None:
             raise UserError(f'{run.path} has no complete checkpoint yet.')

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from vlm.runner.run_dir import RunDir
 
-# What makes TensorBoard draw a value as a curve. `tf.summary.scalar` would write the same, but wants
-# TensorBoard itself installed.
+# What makes TensorBoard draw a value as a curve. `tf.summary.scalar` would write the same, but
+# wants TensorBoard itself installed.
 _SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name='scalars')
 )

@@ -1,4 +1,4 @@
-"""`model.json`: a model as plain data, so that a run is served without gin and without TensorFlow."""
+"""`model.json`: a model as plain data, so that a run is served without gin or TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping

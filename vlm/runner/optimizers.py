@@ -63,8 +63,10 @@ def label_tree(params: Any, frozen: Callable[[str], bool]) -> Any:
 def warmup_cosine(
     peak: float = 1e-3, warmup_steps: int = 100, total_steps: int = 1000, final: float = 0.0
 ) -> Schedule:
-    """Linear from 0 to `peak`, then half a cosine down to `final * peak` at `total_steps`."""
-    _check_warmup(warmup_steps, total_steps)
+    """Linear from 0 to `peak`, then half a cosine down to `final * peak` at `total_steps`.
+
+    A run shorter than its warm-up ends before the peak.
+    """
 
     def rate(step: Any) -> Any:
         warm = step / max(warmup_steps, 1)
@@ -79,8 +81,11 @@ def warmup_rsqrt(
     peak: float = 1e-3, warmup_steps: int = 1000, cooldown_steps: int = 0, total_steps: int = 0
 ) -> Schedule:
     """Linear warm-up, then peak * sqrt(warmup / step) (T5, PaliGemma); linear to 0 at the end."""
-    if cooldown_steps:
-        _check_warmup(warmup_steps + cooldown_steps, total_steps)
+    if cooldown_steps and warmup_steps + cooldown_steps > total_steps:
+        raise UserError(
+            f'warmup_rsqrt needs {warmup_steps} + {cooldown_steps} steps to warm up and cool down, '
+            f'but total_steps is {total_steps}.'
+        )
 
     def rate(step: Any) -> Any:
         warm = step / max(warmup_steps, 1)
@@ -91,14 +96,6 @@ def warmup_rsqrt(
     return rate
 
 
-def _check_warmup(warmup_steps: int, total_steps: int) -> None:
-    if warmup_steps > total_steps:
-        raise UserError(
-            f'the schedule needs {warmup_steps} steps to warm up and cool down, but the run has '
-            f'{total_steps} (TRAIN_STEPS).'
-        )
-
-
 def muon(
     learning_rate: Schedule,
     adam_share: float = 0.1,
@@ -107,27 +104,13 @@ def muon(
 ) -> optax.GradientTransformation:
     """Muon for matrices, AdamW at `adam_share` of the learning rate for everything else.
 
-    Muon (Jordan 2024, as in optax.contrib) orthogonalises the momentum of a matrix; its rate is
-    that of a unit-norm update, so AdamW beside it wants a smaller one. Embeddings and the output
-    layer are left to AdamW, as its authors advise; stacked layers (scan) are matrices of their own.
+    Muon (Jordan 2024, as optax.contrib has it) orthogonalises the momentum of a matrix; its rate is
+    that of an update of unit norm, so AdamW beside it wants a smaller one. Parameters of two axes
+    are matrices; the stacked layers of a scanned vision encoder have three and are left to AdamW.
     """
-    matrices = contrib.MuonDimensionNumbers
-
-    def dimensions(params: Any) -> Any:
-        def choose(path: tuple, leaf: Any) -> Any:
-            name = '/'.join(str(getattr(k, 'key', k)) for k in path)
-            if leaf.ndim < 2 or not name.endswith('kernel') or 'logits' in name:
-                return None
-            if 'patch_embed' in name:
-                return matrices((0, 1, 2), 3)
-            return matrices(leaf.ndim - 2, leaf.ndim - 1)
-
-        return jax.tree_util.tree_map_with_path(choose, params)
-
     return contrib.muon(
         learning_rate,
         weight_decay=weight_decay,
         adam_b2=adam_b2,
         adam_learning_rate=lambda step: adam_share * learning_rate(step),
-        muon_weight_dimension_numbers=dimensions,
     )

@@ -1,4 +1,4 @@
-"""Predictions as rows of a file: what was asked, said and expected, with boxes and a few pictures."""
+"""Predictions as rows of a file: what was asked, said and expected, boxes, a few pictures."""
 
 import dataclasses
 import json

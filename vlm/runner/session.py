@@ -65,9 +65,7 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
         loaded = config.load(flags, [run.config], needed=['MODEL_DIR'], optional=OPTIONAL_MACROS)
     else:
         if not flags.files:
-            raise UserError(
-                'no configuration: give --gin_file=demo.gin, or a gin file of your own.'
-            )
+            raise UserError('no configuration: give --gin_file=demo.gin or a file of your own.')
         loaded = config.load(flags, needed=['MODEL_DIR'], optional=OPTIONAL_MACROS)
         run = RunDir(config.macro('MODEL_DIR'))
     for name, where in loaded.unused.items():

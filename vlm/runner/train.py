@@ -116,11 +116,19 @@ class Trainer:
                 bar.update(step + 1, meter.after(step + 1, metrics))
                 if (step + 1) % checkpoints.period == 0:
                     checkpoints.save(state)
-                if self.eval_period and (step + 1) % self.eval_period == 0 and self.evaluation:
-                    if step + 1 < self.total_steps:
-                        self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
+                if self._evaluates_after(step + 1):
+                    self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
         checkpoints.save(state)
         return meter.finish(state)
+
+    def _evaluates_after(self, step: int) -> bool:
+        # The end is evaluated by the caller, with the time it takes counted apart.
+        return bool(
+            self.evaluation
+            and self.eval_period
+            and step % self.eval_period == 0
+            and step < self.total_steps
+        )
 
     def initial_state(
         self, batch: Batch, optimizer: optax.GradientTransformation, mesh: DataMesh
@@ -174,7 +182,7 @@ def make_train_step(
         if ema_params is not None:
             ema_params = optax.incremental_update(params, ema_params, 1.0 - config.ema_decay)
         values = {name: metric.compute() for name, metric in metrics.items()}
-        values['grad_norm'] = optax.global_norm(grads)
+        values['grad_norm'] = optax.tree.norm(grads)
         values['learning_rate'] = config.schedule(state.step)
         return TrainState(state.step + 1, params, opt_state, ema_params), values
 

@@ -1,0 +1,86 @@
+"""A trained run in miniature, shared by the runner's tests."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+TINY = """
+from __gin__ import dynamic_registration
+
+from vlm.nn import t5
+from vlm.nn import vit
+
+include 'runs/train.gin'
+include 'models/base.gin'
+include 'optimizers/adamw.gin'
+
+MIXTURE_OR_TASK_MODULE = 'shapes_task'
+MIXTURE_OR_TASK_NAME = 'squares'
+TASK_FEATURE_LENGTHS = {'images': 1, 'inputs': 16, 'targets': 8}
+IMAGE_SIZE = (16, 16)
+PATCH_SIZE = 8
+TRAIN_STEPS = 60
+BATCH_SIZE = 8
+LOG_PERIOD = 5
+LEARNING_RATE = 1e-2
+WARMUP_STEPS = 5
+EVAL_SPLIT = 'test'
+EVAL_BATCH_SIZE = 4
+
+vit.VitConfig:
+  width = 16
+  num_layers = 1
+  num_heads = 2
+  mlp_dim = 32
+
+t5.TextConfig:
+  width = 16
+  num_layers = 1
+  num_heads = 2
+  head_dim = 8
+  mlp_dim = 32
+"""
+
+
+@pytest.fixture(scope='session')
+def tiny_gin(tmp_path_factory) -> Path:
+    """The gin file of a model that learns its task in seconds."""
+    sys.path.append(str(HERE))  # where shapes_task.py is
+    path = tmp_path_factory.mktemp('gin') / 'tiny.gin'
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope='session')
+def vlm(tiny_gin):
+    """`vlm('train', ...)`: the command line in this process; returns its exit status."""
+    from vlm.cli import main
+
+    def run(*arguments: str, run_dir: Path | None = None, **macros: object) -> int:
+        flags = [f'--gin.{name}={value!r}' for name, value in macros.items()]
+        if arguments[0] == 'train':
+            flags += [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(run_dir)!r}']
+        return main([*arguments, *flags])
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def trained(vlm, tmp_path_factory) -> Path:
+    """A finished run directory; tests read it and write nothing there."""
+    path = tmp_path_factory.mktemp('runs') / 'squares_run'
+    assert vlm('train', run_dir=path) == 0
+    return path
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Programs are compiled once for all tests that train the same model."""
+    import jax
+
+    jax.config.update('jax_compilation_cache_dir', str(tmp_path_factory.mktemp('jax_cache')))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

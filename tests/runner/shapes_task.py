@@ -1,0 +1,39 @@
+"""A tiny task for runner tests, imported by gin (MIXTURE_OR_TASK_MODULE): what colour is this?"""
+
+import numpy as np
+
+from vlm.data.images import encode_png
+from vlm.data.sources import RecordSource
+from vlm.tasks.locca import add_aref_task
+from vlm.tasks.vqa import add_vqa_task
+
+COLOURS = {'red': (255, 0, 0), 'green': (0, 200, 0), 'blue': (0, 0, 255)}
+TEST_RECORDS = 9
+BROKEN = 'test/4'
+
+
+def read_squares(split):
+    """Squares of one colour on white; in `broken`, one file is not an image."""
+    rng = np.random.default_rng(0 if split == 'train' else 1)
+    for i in range(48 if split == 'train' else TEST_RECORDS):
+        name = list(COLOURS)[i % 3]
+        y, x = rng.integers(0, 9, size=2)
+        pixels = np.full((16, 16, 3), 255, np.uint8)
+        pixels[y : y + 8, x : x + 8] = COLOURS[name]
+        box = [y / 16, x / 16, (y + 8) / 16, (x + 8) / 16]
+        record_id = f'{split if split != "broken" else "test"}/{i}'
+        image = encode_png(pixels)
+        if split == 'broken' and record_id == BROKEN:
+            image = image[: len(image) // 2]
+        yield {
+            'id': record_id,
+            'images': [image],
+            'questions': ['what color is it?'],
+            'answers': [name],
+            'objects': [{'label': f'{name} square', 'box': box}],
+        }
+
+
+SPLITS = {'train': 48, 'test': TEST_RECORDS, 'broken': TEST_RECORDS}
+add_vqa_task('squares', RecordSource(read_squares, SPLITS))
+add_aref_task('squares_aref', RecordSource(read_squares, SPLITS))

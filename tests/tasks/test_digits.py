@@ -1,0 +1,99 @@
+"""The digit tasks: what is asked, and metrics of right and of no answers."""
+
+import json
+
+import numpy as np
+import pytest
+import seqio
+
+from vlm.data import digits as scenes
+from vlm.data.envelope import untag_image
+from vlm.errors import UNANSWERED
+
+pytest.importorskip('sklearn')
+
+RATES = ('f1_at_0.5', 'precision_at_0.5', 'recall_at_0.5')
+RIGHT = {
+    'digits_ocr': {'exact_match': 1, 'character_error_rate': 0},
+    'digits_detect': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
+    'digits_count': {'exact_match': 1},
+}
+LOST = {
+    'digits_ocr': {'exact_match': 0, 'character_error_rate': 1},
+    'digits_detect': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
+    'digits_count': {'exact_match': 0},
+}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def registered():
+    import vlm.tasks.digits
+
+
+def meta_of(example: dict) -> dict:
+    return json.loads(example['meta'])
+
+
+@pytest.mark.parametrize('name', RIGHT)
+def test_metrics_over_the_test_split(name, dataset, vocabulary, score):
+    found = list(dataset(name, 'test').as_numpy_iterator())
+    ids = [meta_of(e)['id'] for e in found]
+    assert len(set(ids)) == len(ids)
+    kind = 'strip' if name == 'digits_ocr' else 'scattered'
+    pictures = list(dict.fromkeys(untag_image(e['images'][0])[0] for e in found))
+    assert pictures == [f'digits/{kind}/test/{i:06d}' for i in range(500)]
+    answers = [vocabulary.decode(e['targets']) for e in found]
+    assert score(name, found, answers) == RIGHT[name]
+    assert score(name, found, [UNANSWERED] * len(found)) == LOST[name]
+
+
+def test_what_is_asked_of_a_strip(dataset, vocabulary):
+    (example,) = dataset('digits_ocr', 'test').take(1).as_numpy_iterator()
+    record = next(scenes.read_scenes('test', 1, 'strip'))
+    assert vocabulary.decode(example['inputs']) == 'ocr'
+    assert vocabulary.decode(example['targets']) == record['text']
+    assert untag_image(example['images'][0]) == (record['id'], record['images'][0])
+
+
+def test_what_is_asked_of_a_scene(dataset, vocabulary):
+    from vlm.tasks.digits import CODEC
+
+    record = next(scenes.read_scenes('test', 1, 'scattered'))
+    labels = list(dict.fromkeys(entry['label'] for entry in record['objects']))
+    examples = dataset('digits_detect', 'test').take(len(labels) + 1)
+    said = [
+        (vocabulary.decode(e['inputs']), vocabulary.decode(e['targets']))
+        for e in examples.as_numpy_iterator()
+    ]
+    for label, (prompt, answer) in zip(labels, said, strict=False):
+        boxes = [entry['box'] for entry in record['objects'] if entry['label'] == label]
+        assert prompt == f'detect {label}'
+        found = CODEC.parse_strict(answer)
+        assert [entry.label for entry in found] == [''] * len(boxes)
+        np.testing.assert_allclose([entry.box for entry in found], boxes, atol=0.5 / 1023)
+    prompt, answer = said[-1]
+    assert prompt.removeprefix('detect ') in set('0123456789') - set(labels)
+    assert answer == 'none'
+    (example,) = dataset('digits_count', 'test').take(1).as_numpy_iterator()
+    assert vocabulary.decode(example['inputs']) == 'answer en how many digits are in the image?'
+    assert vocabulary.decode(example['targets']) == str(len(record['objects']))
+
+
+@pytest.mark.parametrize(
+    ('group', 'kind', 'other'),
+    [('digits_strip_all', 'strip', 'ocr'), ('digits_scattered_all', 'scattered', 'answer en how')],
+)
+def test_groups_ask_all_they_know_of_a_training_scene(group, kind, other, dataset, vocabulary):
+    assert seqio.get_mixture_or_task(group).splits == ('train',)
+    records = {record['id']: record for record in scenes.read_scenes('train', 20, kind)}
+    examples = dataset(group, lengths={'inputs': 256, 'targets': 512}).take(20)
+    for example in examples.as_numpy_iterator():
+        record = records[untag_image(example['images'][0])[0]]
+        ends = np.flatnonzero(example['inputs'] == 1) + 1
+        prompts = [vocabulary.decode(p) for p in np.split(example['inputs'], ends) if len(p)]
+        detected = {p.removeprefix('detect ') for p in prompts if p.startswith('detect ')}
+        labels = {entry['label'] for entry in record['objects']}
+        assert labels < detected
+        assert len(detected) == len(labels) + 1
+        assert len(prompts) == len(detected) + 1
+        assert sum(p.startswith(other) for p in prompts) == 1

@@ -1,0 +1,31 @@
+"""Reading text: a record in, features and metric out."""
+
+import pytest
+
+from vlm.errors import UNANSWERED
+from vlm.tasks.ocr import add_ocr_task
+
+
+@pytest.fixture
+def name(new_task, image):
+    records = [{'id': t, 'images': [image], 'text': t} for t in ('1907', '42', 'Bar  <loc0001>')]
+    return new_task(add_ocr_task, records)
+
+
+def test_record_in_texts_out(name, asked, vocabulary):
+    found = asked(name)
+    assert found[0] == ('ocr', '1907', {'id': '1907', 'prompt': 'ocr', 'references': ['1907']})
+    assert found[2][1] == 'Bar  <\\loc0001>'
+    assert found[2][2]['references'] == ['Bar  <loc0001>']
+    assert vocabulary.pieces(vocabulary.encode('1907')) == ['▁', '1', '9', '0', '7']
+
+
+def test_metrics(name, dataset, score):
+    examples = list(dataset(name).as_numpy_iterator())
+    right = ['1907', '42', 'Bar  <\\loc0001>']
+    assert score(name, examples, right) == {'exact_match': 1, 'character_error_rate': 0}
+    # One digit wrong and one missing, of 4 + 2 + 14 characters.
+    found = score(name, examples, ['1901', '4', right[2]])
+    assert found == {'exact_match': pytest.approx(1 / 3), 'character_error_rate': 0.1}
+    lost = score(name, examples, [UNANSWERED] * 3)
+    assert lost == {'exact_match': 0, 'character_error_rate': 1}

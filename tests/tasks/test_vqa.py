@@ -1,0 +1,57 @@
+"""Question answering: a record in, features and metric out."""
+
+import pytest
+
+from vlm.errors import UNANSWERED
+from vlm.tasks.vqa import add_vqa_task
+
+
+@pytest.fixture
+def name(new_task, image):
+    record = {
+        'id': 'a',
+        'images': [image],
+        'questions': ['what color is the shape?', 'is there a circle?'],
+        'answers': ['red', 'yes'],
+    }
+    return new_task(add_vqa_task, [record])
+
+
+def test_record_in_texts_out(name, asked):
+    assert asked(name) == [
+        (
+            'answer en what color is the shape?',
+            'red',
+            {'id': 'a#0', 'prompt': 'answer en what color is the shape?', 'references': ['red']},
+        ),
+        (
+            'answer en is there a circle?',
+            'yes',
+            {'id': 'a#1', 'prompt': 'answer en is there a circle?', 'references': ['yes']},
+        ),
+    ]
+
+
+def test_features_of_the_model(name, dataset, convert, vocabulary):
+    first, _ = convert(dataset(name))
+    prompt = [*vocabulary.encode('answer en what color is the shape?'), 1]
+    answer = [*vocabulary.encode('red'), 1]
+    tokens = [*prompt, *answer]
+    assert first['decoder_target_tokens'][: len(tokens)].tolist() == tokens
+    assert not first['decoder_target_tokens'][len(tokens) :].any()
+    weights = first['decoder_loss_weights']
+    assert weights.nonzero()[0].tolist() == list(range(len(prompt), len(tokens)))
+    assert first['image_mask'].tolist() == [True]
+
+
+def test_metric(name, dataset, score):
+    examples = list(dataset(name).as_numpy_iterator())
+    assert score(name, examples, ['red', 'yes']) == {'vqa_accuracy': 1}
+    assert score(name, examples, ['The red.', 'no']) == {'vqa_accuracy': 0.5}
+    assert score(name, examples, [UNANSWERED] * 2) == {'vqa_accuracy': 0}
+
+
+def test_lists_of_unequal_length_are_a_bad_record(new_task, asked, bad):
+    record = {'id': 'a', 'images': [], 'questions': ['what?', 'where?'], 'answers': ['red']}
+    assert asked(new_task(add_vqa_task, [record])) == []
+    assert list(bad.named('unusable_records')) == ['a']

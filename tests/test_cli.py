@@ -1,0 +1,88 @@
+"""Mistakes on the command line: one or two lines, the nearest right name, status 2."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vlm.cli import main
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['train', '--gin_file=dmo.gin'], 'demo.gin'),
+        (['train', '--gin_file=demo.gin'], 'MODEL_DIR'),
+        (['train', '--gin_file=demo.gin', '--gin.TRAIN_STEP=5'], 'TRAIN_STEPS'),
+        (['train', '--dryrun', '--gin_file=demo.gin'], '--dry_run'),
+        (['train'], '--gin_file=demo.gin'),
+        (['trian'], "invalid choice: 'trian'"),
+        (['ask', 'no_such_run', 'x.png', 'what?'], 'x.png'),
+        (['eval', 'no_such_run'], 'no_such_run'),
+        (['tasks', 'easy_vqq'], 'easy_vqa'),
+        (['tasks', '--module=no.such.module'], 'no.such.module'),
+        (['vocab', 'easy_vqq', '--output=v.model'], 'easy_vqa'),
+        (['ask', '--gin.X=1', 'run', 'x.png', 'what?'], 'takes no gin flags'),
+    ],
+)
+def test_a_mistake_is_told_shortly(arguments, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.startswith('vlm: ') and said.count('\n') <= 2 and 'Traceback' not in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('macro', 'expected'),
+    [
+        ("MIXTURE_OR_TASK_NAME='dem'", 'demo'),
+        ("EVAL_MIXTURE_OR_TASK_NAME='demo_evl'", 'demo_eval'),
+        ("EVAL_SPLIT='tst'", 'test'),
+        ("WIRING='decoder_prefx'", 'decoder_prefix'),
+        ("PROMPTS={'easy_vqq': 'x'}", 'easy_vqa'),
+        ('PATCH_SIZE=7', 'does not divide'),
+        ("TASK_FEATURE_LENGTHS={'images': 1, 'inputs': 64}", 'targets'),
+        ("TASK_FEATURE_LENGTHS={'images': 1, 'inputs': 64, 'targets': 99}", 'max_answer_tokens'),
+        ('vit.VitConfig.num_heads=3', 'does not divide'),
+        ('vit.VitConfig.widht=3', 'width'),
+        ("VOCABULARY='no.model'", 'no.model'),
+        ("RESIZE='sqare'", 'square'),
+    ],
+)
+def test_a_wrong_value_is_told_before_anything_is_written(
+    macro, expected, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    flags = ['--gin_file=demo.gin', "--gin.MODEL_DIR='run'", f'--gin.{macro}']
+    assert main(['train', *flags]) == 2
+    said = capsys.readouterr().err
+    assert expected in said and said.count('\n') <= 2, said
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_says_what_would_be_trained_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ['--gin_file=demo.gin', "--gin.MODEL_DIR='run'", '--dry_run']
+    assert main(['train', *flags]) == 0
+    assert 'parameters' in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_examples_are_shown_token_by_token(capsys, tmp_path):
+    assert main(['tasks', 'digits_ocr', '--examples=1', f'--images={tmp_path}']) == 0
+    said = capsys.readouterr().out
+    assert '(start)' in said and '▁ocr' in said and 'image, 0-2' in said
+    assert len(list(tmp_path.glob('*.png'))) == 1
+
+
+def test_help_imports_nothing_heavy():
+    program = (
+        'import sys\n'
+        'from vlm.cli import main\n'
+        'try:\n    main(["--help"])\nexcept SystemExit:\n    pass\n'
+        'heavy = {"tensorflow", "jax", "seqio", "numpy"} & set(sys.modules)\n'
+        'assert not heavy, heavy\n'
+    )
+    subprocess.run([sys.executable, '-c', program], check=True, capture_output=True)

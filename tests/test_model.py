@@ -1,0 +1,453 @@
+"""Losses, prediction and scoring of whole models, and T5X's contract."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from clu import metrics as clu_metrics
+
+from vlm.data.rows import make_row
+from vlm.errors import UserError
+from vlm.losses import NORMALIZERS
+from vlm.model import VisionTextModel
+from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
+from vlm.nn.t5 import TextConfig
+from vlm.nn.vit import VitConfig
+
+VOCAB, PROMPT, ANSWER = 9, 5, 6
+
+# Pairs of prompt and answer of different lengths, each ended by 1.
+PAIRS = [([5, 6, 7, 8, 1], [7, 8, 1]), ([4, 1], [6, 5, 4, 3, 2, 1]), ([1], [3, 1])]
+OWN_ROWS = [[pair] for pair in PAIRS]
+
+
+@functools.lru_cache
+def make_model(wiring: str, layers: int = 1, vocab: int = VOCAB, dropout: float = 0.0, **options):
+    encoder = 1 if wiring == 'fusion_encoder' else 0
+    vision = VitConfig((8, 8), 4, width=16, num_layers=1, num_heads=2, mlp_dim=16, dropout=dropout)
+    text = TextConfig(
+        vocab, 16, layers, encoder, num_heads=2, head_dim=8, mlp_dim=32, dropout=dropout
+    )
+    return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, wiring)), **options)
+
+
+def make_batch(wiring: str, rows, prompt: int = PROMPT, answer: int = ANSWER) -> dict:
+    """A batch whose rows are lists of pairs; every image of it is different."""
+    length = answer if wiring == 'fusion_encoder' else prompt + answer
+    names = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 'segment_ids')
+    lengths = {f'decoder_{name}': length for name in names} | {'encoder_input_tokens': prompt}
+    joined = [
+        [np.array(sum(part, []), np.int32) for part in zip(*row, strict=True)] for row in rows
+    ]
+    made = [make_row(wiring, inputs, targets, lengths) for inputs, targets in joined]
+    pixels = np.random.default_rng(7).integers(0, 256, (len(rows), 1, 8, 8, 3), np.uint8)
+    return {
+        'images': jnp.asarray(pixels),
+        'image_mask': jnp.ones((len(rows), 1), bool),
+        **{name: jnp.asarray(np.stack([row[name] for row in made])) for name in made[0]},
+    }
+
+
+def shapes_of(batch) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in batch.items()}
+
+
+def random_params(model, batch, spread: float = 0.5, seed: int = 0):
+    """Parameters without compiling an initialiser; none of them 0 or 1."""
+    init = functools.partial(model.get_initial_variables, input_shapes=shapes_of(batch))
+    declared = jax.eval_shape(init, jax.random.key(0))['params']
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, spread, leaf.shape), leaf.dtype), declared
+    )
+
+
+@functools.lru_cache
+def jitted(model: VisionTextModel, method: str, **options):
+    """One compilation a model, method and shape for the whole file."""
+    return jax.jit(functools.partial(getattr(model, method), **options))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(module, params, batch):
+    return module.apply({'params': params}, batch)
+
+
+def log_softmax(logits) -> np.ndarray:
+    logits = np.asarray(logits, np.float64)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+# ---------------------------------------------------------------- losses
+
+
+@pytest.fixture(params=WIRINGS)
+def setting(request):
+    """A model with every term of the loss, parameters, and a row for each pair."""
+    model = make_model(request.param, z_loss=0.01, label_smoothing=0.2)
+    batch = make_batch(request.param, OWN_ROWS)
+    return model, random_params(model, batch), batch, jitted(model, 'eval_fn')
+
+
+def test_loss_and_metrics_by_formula(setting):
+    model, params, batch, evaluate = setting
+    loss, metrics = evaluate(params, batch)
+    logits = np.asarray(forward(model.module, params, batch), np.float64)
+    targets, weights = (
+        np.asarray(batch[f'decoder_{name}']) for name in ('target_tokens', 'loss_weights')
+    )
+    # 3 + 6 + 2 answer tokens; smoothing puts 0.8 on the target and 0.025 on the eight others.
+    assert weights.sum() == 11
+    log_z = np.log(np.exp(logits).sum(-1))
+    smooth = np.where(np.arange(VOCAB) == targets[..., None], 0.8, 0.025)
+    losses = (smooth * (np.log(smooth) - logits + log_z[..., None])).sum(-1)
+    token_loss, z_loss = (losses * weights).sum() / 11, (0.01 * log_z**2 * weights).sum() / 11
+    assert float(loss) == pytest.approx(token_loss + z_loss, rel=1e-5)
+    assert all(isinstance(metric, clu_metrics.Metric) for metric in metrics.values())
+    assert {name: float(metric.compute()) for name, metric in metrics.items()} == pytest.approx(
+        {
+            'loss': token_loss + z_loss,
+            'token_loss': token_loss,
+            'z_loss': z_loss,
+            'token_accuracy': ((logits.argmax(-1) == targets) * weights).sum() / 11,
+            'answer_tokens': 11,
+        },
+        rel=1e-5,
+    )
+
+
+def test_merged_metrics_weigh_tokens_alike(setting):
+    _, params, batch, evaluate = setting
+    weights = batch['decoder_loss_weights']
+    batches = [
+        {**batch, 'decoder_loss_weights': weights.at[rows].set(0)} for rows in ([1, 2], [0, 2])
+    ]
+    first, second = (evaluate(params, batch)[1]['token_loss'] for batch in batches)
+    wanted = (3 * float(first.compute()) + 6 * float(second.compute())) / 9
+    assert float(first.merge(second).compute()) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_loss_is_taken_on_the_answer_alone(setting):
+    _, params, batch, evaluate = setting
+    wanted = float(evaluate(params, batch)[0])
+    targets, weights = batch['decoder_target_tokens'], batch['decoder_loss_weights']
+    prompts = {**batch, 'decoder_target_tokens': jnp.where(weights == 0, 2, targets)}
+    assert float(evaluate(params, prompts)[0]) == wanted
+    answers = {**batch, 'decoder_target_tokens': jnp.where(weights == 0, targets, 2)}
+    assert abs(float(evaluate(params, answers)[0]) - wanted) > 0.1
+
+
+def test_a_row_without_any_image_has_a_finite_loss(setting):
+    _, params, batch, evaluate = setting
+    batch['image_mask'] = batch['image_mask'].at[0].set(False)
+    assert np.isfinite(evaluate(params, batch)[0])
+
+
+def test_dropout_needs_a_key():
+    options = {'z_loss': 0.01, 'label_smoothing': 0.2}  # those of a model compiled already
+    model = make_model('decoder_prefix', dropout=0.5, **options)
+    batch = make_batch('decoder_prefix', OWN_ROWS)
+    params = random_params(model, batch)
+    keys = [jax.random.key(seed, impl='rbg') for seed in (0, 0, 1)]
+    dropped = [float(jitted(model, 'loss_fn')(params, batch, key)[0]) for key in keys]
+    assert dropped[0] == dropped[1] != dropped[2]
+    still = jitted(make_model('decoder_prefix', **options), 'eval_fn')(params, batch)[0]
+    found = jitted(model, 'eval_fn')(params, batch)[0]
+    assert float(found) == pytest.approx(float(still), rel=1e-6) != dropped[0]
+
+
+def test_packed_rows_have_the_loss_of_rows_of_their_own():
+    own, packed = (
+        make_batch('decoder_prefix', OWN_ROWS),
+        make_batch('decoder_prefix', [PAIRS], 10, 12),
+    )
+    # Three rows of the same image, and one row that the image is encoded for once.
+    own['images'] = jnp.repeat(packed['images'], 3, axis=0)
+    models = [
+        # 12 is more than the 11 answer tokens and less than the 22 positions.
+        make_model('decoder_prefix', loss_normalizer=n, z_loss=0.01, max_answer_tokens=limit)
+        for limit in (None, 12)
+        for n in NORMALIZERS
+    ]
+
+    @jax.jit
+    def losses(params, batch):
+        return jnp.stack([model.eval_fn(params, batch)[0] for model in models])
+
+    params = random_params(models[0], own)
+    wanted = losses(params, own)[:3]
+    assert len(set(wanted.tolist())) == 3
+    np.testing.assert_allclose(losses(params, packed), [*wanted, *wanted], rtol=1e-5)
+
+
+def test_max_answer_tokens_computes_fewer_logits_for_the_same_loss_and_metrics():
+    options = {'z_loss': 0.01, 'label_smoothing': 0.2}
+    batch = make_batch('decoder_prefix', OWN_ROWS)
+    full = make_model('decoder_prefix', **options)
+    short = make_model('decoder_prefix', max_answer_tokens=ANSWER, **options)
+    params = random_params(full, batch)
+    wanted = jitted(full, 'eval_fn')(params, batch)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5),
+        jitted(short, 'eval_fn')(params, batch),
+        wanted,
+    )
+    traced = jax.make_jaxpr(short.eval_fn)(params, batch)
+    assert f'f32[3,{ANSWER},{VOCAB}]' in str(traced)
+    assert f'f32[3,{PROMPT + ANSWER},{VOCAB}]' not in str(traced)
+
+
+# ---------------------------------------------------------------- prediction
+
+
+def row_log_probs(model, params, batch, row: int, tokens: list[int]) -> np.ndarray:
+    """Log-probabilities [L, V] of one full forward pass over a row laid out here."""
+    prompt, _ = PAIRS[row]
+    features = {name: batch[name][row : row + 1] for name in ('images', 'image_mask')}
+    if model.module.config.wiring == 'fusion_encoder':
+        length, held = ANSWER, [0, *tokens]
+        features['encoder_input_tokens'] = jnp.asarray([prompt + [0] * (PROMPT - len(prompt))])
+    else:
+        length, held = PROMPT + ANSWER, [0, *prompt, *tokens]
+        features['decoder_prefix_mask'] = jnp.arange(length)[None] <= len(prompt)
+    held = [*held, *[0] * length][:length]
+    features['decoder_input_tokens'] = jnp.asarray([held])
+    return log_softmax(forward(model.module, params, features)[0])
+
+
+def greedy_by_hand(model, params, batch, row: int) -> tuple[list[int], float]:
+    """The argmax of full forward passes, one for every token, and its log-probability."""
+    prefix = 0 if model.module.config.wiring == 'fusion_encoder' else len(PAIRS[row][0])
+    answer, score = [], 0.0
+    while len(answer) < ANSWER and 1 not in answer:
+        scores = row_log_probs(model, params, batch, row, answer)[prefix + len(answer)]
+        answer.append(int(scores.argmax()))
+        score += scores.max()
+    return answer + [0] * (ANSWER - len(answer)), score
+
+
+def predictor(model):
+    return jitted(model, 'predict_batch_with_aux', max_decode_length=ANSWER)
+
+
+# Seeds with whose parameters some answers end early and some do not end at all.
+SEEDS = {'decoder_prefix': 0, 'fusion_encoder': 0}
+
+
+@pytest.fixture(scope='module', params=WIRINGS)
+def predicted(request):
+    """A model, parameters, a batch of mixed lengths and what is predicted for it.
+
+    The last row of the batch is empty and has no image: engines pad their last batch so.
+    """
+    wiring = request.param
+    model = make_model(wiring, layers=2)
+    batch = make_batch(wiring, [*OWN_ROWS, [([], [])]])
+    batch['image_mask'] = batch['image_mask'].at[-1].set(False)
+    params = random_params(model, batch, spread=0.4, seed=SEEDS[wiring])
+    return model, params, batch, predictor(model)(params, batch)
+
+
+def test_cached_decoding_equals_full_forward_passes(predicted):
+    model, params, batch, (tokens, aux) = predicted
+    assert tokens.shape == (4, ANSWER) and aux['scores'].shape == (4,)
+    by_hand = [greedy_by_hand(model, params, batch, row) for row in range(3)]
+    np.testing.assert_array_equal(tokens[:3], [answer for answer, _ in by_hand])
+    np.testing.assert_allclose(aux['scores'][:3], [score for _, score in by_hand], rtol=1e-5)
+    # No test of constants: the answers differ, one ends early and one is cut off.
+    assert len({tuple(answer) for answer, _ in by_hand}) == 3
+    ended = [1 in answer for answer, _ in by_hand]
+    assert any(ended) and not all(ended)
+
+
+def test_a_batch_is_predicted_like_its_rows_one_by_one(predicted):
+    model, params, batch, (tokens, aux) = predicted
+    for row in range(4):
+        alone = {name: value[row : row + 1] for name, value in batch.items()}
+        found, found_aux = predictor(model)(params, alone)
+        np.testing.assert_array_equal(found[0], tokens[row])
+        np.testing.assert_allclose(found_aux['scores'][0], aux['scores'][row], rtol=1e-5)
+    assert np.isfinite(aux['scores']).all()
+
+
+def test_answers_in_the_batch_are_never_read(predicted):
+    model, params, batch, (tokens, _) = predicted
+    inputs = batch['decoder_input_tokens']
+    blind = {
+        **batch,
+        'decoder_input_tokens': jnp.where(batch.get('decoder_prefix_mask', False), inputs, 2),
+        'decoder_target_tokens': jnp.zeros_like(inputs),
+        'decoder_loss_weights': jnp.zeros(inputs.shape),
+    }
+    np.testing.assert_array_equal(predictor(model)(params, blind)[0], tokens)
+
+
+def test_answers_may_fill_the_row_by_default(predicted):
+    model, params, batch, (tokens, _) = predicted
+    found = jitted(model, 'predict_batch')(params, batch)
+    assert found.shape == batch['decoder_input_tokens'].shape
+    np.testing.assert_array_equal(found[:3, :ANSWER], tokens[:3])
+
+
+def test_score_batch_is_the_teacher_forced_sum(predicted):
+    model, params, batch, _ = predicted
+    scores, aux = jitted(model, 'score_batch', return_intermediates=True)(params, batch)
+    (token_scores,) = aux['decoder']['token_scores']
+    assert token_scores.shape == batch['decoder_target_tokens'].shape
+    prefixed = 'decoder_prefix_mask' in batch
+    for row, (prompt, answer) in enumerate(PAIRS):
+        every = row_log_probs(model, params, batch, row, answer[:-1])
+        start = len(prompt) if prefixed else 0
+        wanted = np.zeros(token_scores.shape[1])
+        for i, token in enumerate(answer):
+            wanted[start + i] = every[start + i, token]
+        np.testing.assert_allclose(token_scores[row], wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(scores[row], wanted.sum(), rtol=1e-5)
+    assert scores[3] == 0  # no answer
+
+
+def test_scoring_ignores_smoothing_and_z_loss(predicted):
+    model, params, batch, _ = predicted
+    wiring = model.module.config.wiring
+    other = make_model(wiring, layers=2, label_smoothing=0.1, z_loss=0.1, loss_normalizer='sum')
+    traced = [str(jax.make_jaxpr(m.score_batch)(params, batch)) for m in (model, other)]
+    assert traced[0] == traced[1]
+
+
+def test_score_of_a_predicted_answer_is_what_prediction_said(predicted):
+    model, params, batch, (tokens, aux) = predicted
+    answers = [[t for t in row.tolist() if t] for row in np.asarray(tokens[:3])]
+    rows = [[(prompt, answer)] for (prompt, _), answer in zip(PAIRS, answers, strict=True)]
+    scored = make_batch(model.module.config.wiring, [*rows, [([], [])]])
+    score = jitted(model, 'score_batch', return_intermediates=True)
+    np.testing.assert_allclose(score(params, scored)[0][:3], aux['scores'][:3], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- learning
+
+
+TEXTS = ['a red circle', 'two dogs']
+LETTERS = '_/abcdefghijklmnopqrstuvwxyz '  # ids: padding 0, end 1, then letters
+
+
+def encode(text: str) -> list[int]:
+    return [LETTERS.index(letter) for letter in text] + [1]
+
+
+def decode(tokens) -> str:
+    return ''.join(LETTERS[token] for token in tokens).split('/')[0]
+
+
+@pytest.fixture(scope='module')
+def lesson():
+    """A fresh model, two examples and a step of Adam on them.
+
+    The prompts are the same: only the image tells the answers apart.
+    """
+    batch = make_batch('decoder_prefix', [[(encode('what'), encode(t))] for t in TEXTS], 5, 13)
+    model = make_model('decoder_prefix', vocab=len(LETTERS))
+    init = functools.partial(model.get_initial_variables, input_shapes=shapes_of(batch))
+    params = jax.jit(init)(jax.random.key(0, impl='rbg'))['params']
+    adam = optax.adam(1e-2)
+
+    @jax.jit
+    def step(params, state, batch):
+        (loss, _), gradient = jax.value_and_grad(model.loss_fn, has_aux=True)(params, batch, None)
+        updates, state = adam.update(gradient, state)
+        return optax.apply_updates(params, updates), state, loss
+
+    return model, params, adam.init(params), batch, step
+
+
+def test_two_examples_are_learnt_by_heart(lesson):
+    model, params, state, batch, step = lesson
+    losses = []
+    for _ in range(60):
+        params, state, loss = step(params, state, batch)
+        losses.append(float(loss))
+    assert losses[-1] < 0.05 and losses[0] > 1
+    tokens = jitted(model, 'predict_batch', max_decode_length=13)(params, batch)
+    assert [decode(row) for row in np.asarray(tokens)] == TEXTS
+
+
+def test_a_row_without_any_image_leaves_finite_parameters(lesson):
+    _, params, state, batch, step = lesson
+    blind = {**batch, 'image_mask': jnp.array([[False], [True]])}
+    after, _, loss = step(params, state, blind)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+    moved = jax.tree.map(lambda old, new: (old != new).any(), params, after)
+    assert all(jax.tree.leaves(moved['vision']))
+
+
+# ---------------------------------------------------------------- contract
+
+
+@pytest.mark.parametrize('wiring', WIRINGS)
+def test_initial_variables_from_shapes_alone(wiring):
+    model, batch = make_model(wiring), make_batch(wiring, OWN_ROWS)
+    # T5X: a bound method, called by keyword; its eval passes no input_types.
+    assert inspect.ismethod(model.get_initial_variables)
+
+    def init(rng, **types):
+        return model.get_initial_variables(rng=rng, input_shapes=shapes_of(batch), **types)
+
+    bare = jax.eval_shape(init, jax.random.key(0))
+    assert bare.keys() == {'params', 'params_axes'}
+    types = {name: value.dtype for name, value in batch.items()}
+    typed = jax.eval_shape(functools.partial(init, input_types=types), jax.random.key(0))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), bare['params']) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), typed['params']
+    )
+
+
+def test_signatures_are_those_that_t5x_calls():
+    model = make_model('decoder_prefix')
+
+    def names(method) -> list[str]:
+        return list(inspect.signature(method).parameters)
+
+    assert names(model.get_initial_variables) == ['rng', 'input_shapes', 'input_types']
+    assert names(model.loss_fn) == ['params', 'batch', 'dropout_rng']
+    assert names(model.eval_fn) == ['params', 'batch']
+    assert names(model.score_batch) == ['params', 'batch', 'return_intermediates']
+    predict = names(model.predict_batch_with_aux)
+    assert predict[:2] == ['params', 'batch'] == names(model.predict_batch)[:2]
+    # T5X passes these only where they are named, and greedy decoding draws nothing.
+    assert not {'rng', 'flax_mutables'} & {*predict, *names(model.predict_batch)}
+
+
+def test_attributes_that_t5x_reads_are_what_was_given():
+    given = ['inputs', 'outputs', 'optimizer', dict]
+    model = VisionTextModel(make_model('decoder_prefix').module, *given)
+    found = [
+        model.input_vocabulary,
+        model.output_vocabulary,
+        model.optimizer_def,
+        model.FEATURE_CONVERTER_CLS,
+    ]
+    assert found == given
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'loss_normalizer': 'tokns'}, r'\(VisionTextModel\.loss_normalizer\)\. Nearest: tokens'),
+        ({'label_smoothing': 1.0}, r'VisionTextModel\.label_smoothing = 1\.0 is not in \[0, 1\)'),
+        ({'label_smoothing': -0.1}, r'VisionTextModel\.label_smoothing = -0\.1'),
+    ],
+)
+def test_mistakes_name_the_binding(options, message):
+    with pytest.raises(UserError, match=message):
+        make_model('decoder_prefix', **options)
+
+
+def test_answers_that_leave_no_room_for_a_prompt_are_refused():
+    model, batch = make_model('decoder_prefix'), make_batch('decoder_prefix', OWN_ROWS)
+    params = random_params(model, batch)
+    with pytest.raises(UserError, match=r'max_decode_length = 12 .* rows of 11 tokens'):
+        model.predict_batch(params, batch, max_decode_length=12)
