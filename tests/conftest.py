@@ -29,7 +29,7 @@ def pytest_configure() -> None:
 
 SMALL_TEXTS = [
     'answer en what color is the shape? red blue green yellow circle triangle rectangle yes no',
-    'caption en a red circle Cap: ARef: a blue triangle : GCap: detect cat ; dog none ocr 0123456789',
+    'caption en a red circle Cap: ARef: a blue triangle : GCap: detect cat ; dog none ocr 0123',
     'answer en how many digits are in the image? is there a gray teal black brown shape present?',
 ]
 
@@ -146,13 +146,16 @@ def convert():
 
 @pytest.fixture
 def score():
-    """`score(name, examples, texts)`: all metrics of a task on predicted texts."""
+    """`score(name, metas, texts)`: all metrics of a task on predicted texts, one a meta."""
+    import json
+
     import seqio
 
     from vlm.data.tasks import postprocess
 
-    def make(name: str, examples: Sequence[dict], texts: Sequence[str]) -> dict[str, float]:
+    def make(name: str, metas: Sequence[dict], texts: Sequence[str]) -> dict[str, float]:
         task = seqio.get_mixture_or_task(name)
+        examples = [{'meta': json.dumps(meta)} for meta in metas]
         targets = [task.postprocess_fn('', example=e, is_target=True) for e in examples]
         predictions = [postprocess(text, {}, is_target=False) for text in texts]
         results = {}

@@ -4,6 +4,7 @@ import functools
 import inspect
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -23,6 +24,15 @@ VOCAB, PROMPT, ANSWER = 9, 5, 6
 # Pairs of prompt and answer of different lengths, each ended by 1.
 PAIRS = [([5, 6, 7, 8, 1], [7, 8, 1]), ([4, 1], [6, 5, 4, 3, 2, 1]), ([1], [3, 1])]
 OWN_ROWS = [[pair] for pair in PAIRS]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_compilation():
+    """These networks run for microseconds and compile for seconds: spare the optimiser's time."""
+    before = jax.config.read('jax_disable_most_optimizations')
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', before)
 
 
 @functools.lru_cache
@@ -124,7 +134,8 @@ def test_merged_metrics_weigh_tokens_alike(setting):
     _, params, batch, evaluate = setting
     weights = batch['decoder_loss_weights']
     batches = [
-        {**batch, 'decoder_loss_weights': weights.at[rows].set(0)} for rows in ([1, 2], [0, 2])
+        {**batch, 'decoder_loss_weights': weights.at[jnp.array(rows)].set(0)}
+        for rows in ([1, 2], [0, 2])
     ]
     first, second = (evaluate(params, batch)[1]['token_loss'] for batch in batches)
     wanted = (3 * float(first.compute()) + 6 * float(second.compute())) / 9
@@ -148,16 +159,15 @@ def test_a_row_without_any_image_has_a_finite_loss(setting):
 
 
 def test_dropout_needs_a_key():
-    options = {'z_loss': 0.01, 'label_smoothing': 0.2}  # those of a model compiled already
-    model = make_model('decoder_prefix', dropout=0.5, **options)
+    model, still = make_model('decoder_prefix', dropout=0.5), make_model('decoder_prefix')
     batch = make_batch('decoder_prefix', OWN_ROWS)
     params = random_params(model, batch)
     keys = [jax.random.key(seed, impl='rbg') for seed in (0, 0, 1)]
     dropped = [float(jitted(model, 'loss_fn')(params, batch, key)[0]) for key in keys]
     assert dropped[0] == dropped[1] != dropped[2]
-    still = jitted(make_model('decoder_prefix', **options), 'eval_fn')(params, batch)[0]
-    found = jitted(model, 'eval_fn')(params, batch)[0]
-    assert float(found) == pytest.approx(float(still), rel=1e-6) != dropped[0]
+    # Without a key it is, to the letter, the program of a model that has no dropout.
+    programs = [str(jax.make_jaxpr(m.eval_fn)(params, batch)) for m in (model, still)]
+    assert programs[0] == programs[1]
 
 
 def test_packed_rows_have_the_loss_of_rows_of_their_own():
@@ -167,21 +177,22 @@ def test_packed_rows_have_the_loss_of_rows_of_their_own():
     )
     # Three rows of the same image, and one row that the image is encoded for once.
     own['images'] = jnp.repeat(packed['images'], 3, axis=0)
-    models = [
-        # 12 is more than the 11 answer tokens and less than the 22 positions.
-        make_model('decoder_prefix', loss_normalizer=n, z_loss=0.01, max_answer_tokens=limit)
-        for limit in (None, 12)
-        for n in NORMALIZERS
-    ]
+    models = [make_model('decoder_prefix', loss_normalizer=n, z_loss=0.01) for n in NORMALIZERS]
 
     @jax.jit
     def losses(params, batch):
         return jnp.stack([model.eval_fn(params, batch)[0] for model in models])
 
     params = random_params(models[0], own)
-    wanted = losses(params, own)[:3]
+    wanted = losses(params, own)
     assert len(set(wanted.tolist())) == 3
-    np.testing.assert_allclose(losses(params, packed), [*wanted, *wanted], rtol=1e-5)
+    np.testing.assert_allclose(losses(params, packed), wanted, rtol=1e-5)
+    # 12 is more than the 11 answer tokens and less than the 22 positions.
+    short = make_model(
+        'decoder_prefix', loss_normalizer='sequence', z_loss=0.01, max_answer_tokens=12
+    )
+    found = jitted(short, 'eval_fn')(params, packed)[0]
+    assert float(found) == pytest.approx(float(wanted[NORMALIZERS.index('sequence')]), rel=1e-5)
 
 
 def test_max_answer_tokens_computes_fewer_logits_for_the_same_loss_and_metrics():
@@ -234,8 +245,11 @@ def predictor(model):
     return jitted(model, 'predict_batch_with_aux', max_decode_length=ANSWER)
 
 
-# Seeds with whose parameters some answers end early and some do not end at all.
-SEEDS = {'decoder_prefix': 0, 'fusion_encoder': 0}
+# Random parameters with which the answers differ, one ends early and others do not end at all.
+LUCKY = {
+    'decoder_prefix': {'spread': 1.0, 'seed': 50},
+    'fusion_encoder': {'spread': 0.4, 'seed': 14},
+}
 
 
 @pytest.fixture(scope='module', params=WIRINGS)
@@ -248,7 +262,7 @@ def predicted(request):
     model = make_model(wiring, layers=2)
     batch = make_batch(wiring, [*OWN_ROWS, [([], [])]])
     batch['image_mask'] = batch['image_mask'].at[-1].set(False)
-    params = random_params(model, batch, spread=0.4, seed=SEEDS[wiring])
+    params = random_params(model, batch, **LUCKY[wiring])
     return model, params, batch, predictor(model)(params, batch)
 
 
@@ -287,9 +301,15 @@ def test_answers_in_the_batch_are_never_read(predicted):
 
 
 def test_answers_may_fill_the_row_by_default(predicted):
+    model, params, batch, _ = predicted
+    shape = jax.eval_shape(model.predict_batch, params, batch).shape
+    assert shape == batch['decoder_input_tokens'].shape
+
+
+@pytest.mark.parametrize('predicted', ['decoder_prefix'], indirect=True)
+def test_a_longer_limit_changes_no_beginning(predicted):
     model, params, batch, (tokens, _) = predicted
     found = jitted(model, 'predict_batch')(params, batch)
-    assert found.shape == batch['decoder_input_tokens'].shape
     np.testing.assert_array_equal(found[:3, :ANSWER], tokens[:3])
 
 
@@ -351,36 +371,40 @@ def lesson():
     batch = make_batch('decoder_prefix', [[(encode('what'), encode(t))] for t in TEXTS], 5, 13)
     model = make_model('decoder_prefix', vocab=len(LETTERS))
     init = functools.partial(model.get_initial_variables, input_shapes=shapes_of(batch))
-    params = jax.jit(init)(jax.random.key(0, impl='rbg'))['params']
+    tree = jax.jit(init)(jax.random.key(0, impl='rbg'))['params']
+    params, unravel = jax.flatten_util.ravel_pytree(tree)  # one vector compiles faster
     adam = optax.adam(1e-2)
 
     @jax.jit
     def step(params, state, batch):
-        (loss, _), gradient = jax.value_and_grad(model.loss_fn, has_aux=True)(params, batch, None)
-        updates, state = adam.update(gradient, state)
-        return optax.apply_updates(params, updates), state, loss
+        def loss_of(params):
+            return model.loss_fn(unravel(params), batch, None)[0]
 
-    return model, params, adam.init(params), batch, step
+        loss, gradient = jax.value_and_grad(loss_of)(params)
+        updates, state = adam.update(gradient, state)
+        return params + updates, state, loss
+
+    return model, params, unravel, adam.init(params), batch, step
 
 
 def test_two_examples_are_learnt_by_heart(lesson):
-    model, params, state, batch, step = lesson
+    model, params, unravel, state, batch, step = lesson
     losses = []
     for _ in range(60):
         params, state, loss = step(params, state, batch)
         losses.append(float(loss))
     assert losses[-1] < 0.05 and losses[0] > 1
-    tokens = jitted(model, 'predict_batch', max_decode_length=13)(params, batch)
+    tokens = jitted(model, 'predict_batch', max_decode_length=13)(unravel(params), batch)
     assert [decode(row) for row in np.asarray(tokens)] == TEXTS
 
 
 def test_a_row_without_any_image_leaves_finite_parameters(lesson):
-    _, params, state, batch, step = lesson
+    _, params, unravel, state, batch, step = lesson
     blind = {**batch, 'image_mask': jnp.array([[False], [True]])}
     after, _, loss = step(params, state, blind)
-    assert np.isfinite(loss)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
-    moved = jax.tree.map(lambda old, new: (old != new).any(), params, after)
+    assert np.isfinite(loss) and np.isfinite(after).all()
+    # The other row's image still teaches every parameter of the open vision encoder.
+    moved = jax.tree.map(lambda change: (change != 0).any(), unravel(after - params))
     assert all(jax.tree.leaves(moved['vision']))
 
 
@@ -450,4 +474,4 @@ def test_answers_that_leave_no_room_for_a_prompt_are_refused():
     model, batch = make_model('decoder_prefix'), make_batch('decoder_prefix', OWN_ROWS)
     params = random_params(model, batch)
     with pytest.raises(UserError, match=r'max_decode_length = 12 .* rows of 11 tokens'):
-        model.predict_batch(params, batch, max_decode_length=12)
+        jax.eval_shape(functools.partial(model.predict_batch, max_decode_length=12), params, batch)

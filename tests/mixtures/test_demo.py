@@ -11,17 +11,13 @@ from vlm.data.envelope import untag_image
 from vlm.data.frames import Frame
 from vlm.data.tasks import declared, spec_of
 from vlm.metrics.definitions import definition_of
+from vlm.mixtures import demo  # noqa: F401  (registers the mixtures)
 
 pytest.importorskip('easy_vqa')
 pytest.importorskip('sklearn')
 
 LENGTHS = {'images': 1, 'inputs': 96, 'targets': 64}
-DRAWS = 300
-
-
-@pytest.fixture(scope='module', autouse=True)
-def registered():
-    import vlm.mixtures.demo
+DRAWS = 200
 
 
 @pytest.fixture
@@ -40,9 +36,9 @@ def sources(examples) -> list[str]:
 def test_rates_and_training_images_only(stream):
     counts = collections.Counter(sources(stream.take(DRAWS)))
     assert set(counts) == {'easy_vqa/train', 'digits/strip/train', 'digits/scattered/train'}
-    # Three standard deviations of a share of one half among 300 are 0.087.
-    assert abs(counts['easy_vqa/train'] / DRAWS - 0.5) < 0.087
-    assert abs(counts['digits/strip/train'] / DRAWS - 0.25) < 0.087
+    # Three standard deviations of a share of one half among 200 are 0.106.
+    assert abs(counts['easy_vqa/train'] / DRAWS - 0.5) < 0.106
+    assert abs(counts['digits/strip/train'] / DRAWS - 0.25) < 0.106
 
 
 def test_every_example_fits_and_trains_something(stream):
@@ -74,9 +70,9 @@ def test_the_evaluation_is_of_every_declared_task_on_held_out_images():
         assert spec_of(task.name).score is not None
 
 
-@pytest.mark.parametrize('name', ['easy_vqa', 'digits_ocr', 'digits_detect'])
+@pytest.mark.parametrize('name', ['easy_vqa', 'digits_ocr'])
 def test_held_out_images_are_of_the_test_split(name, dataset):
-    found = sources(dataset(name, 'test', lengths=LENGTHS).take(50))
+    found = sources(dataset(name, 'test', lengths=LENGTHS).take(20))
     assert all(source.endswith('/test') for source in found)
 
 

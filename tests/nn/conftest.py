@@ -1,4 +1,4 @@
-"""What the tests of modules share: parameters that no initialiser had to be compiled for."""
+"""What the tests of modules share: quick compilation, and parameters without any."""
 
 import functools
 from collections.abc import Callable
@@ -7,6 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+
+@pytest.fixture(autouse=True, scope='module')
+def quick_compilation():
+    """These networks run for microseconds and compile for seconds: spare the optimiser's time."""
+    before = jax.config.read('jax_disable_most_optimizations')
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', before)
 
 
 @pytest.fixture(scope='session')

@@ -1,7 +1,9 @@
 """From the command line to a run directory: training, resuming, evaluating, asking."""
 
 import json
+import os
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -143,3 +145,23 @@ def test_infer_writes_a_row_an_example(vlm, trained, tmp_path):
     rows = rows_of(output)
     assert [row['id'] for row in rows] == TEST_IDS
     assert all(row['score'] == 1.0 for row in rows)
+
+
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
+    vlm, tmp_path, capsys, monkeypatch, number, status
+):
+    from vlm.runner import logs
+
+    write = logs.MetricsLog.write
+
+    def write_and_be_stopped(self, step, kind, values):
+        write(self, step, kind, values)
+        if step == 10:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(logs.MetricsLog, 'write', write_and_be_stopped)
+    run = tmp_path / 'run'
+    assert vlm('train', run_dir=run) == status
+    assert 'saved at step 10. Go on with: vlm' in capsys.readouterr().out
+    assert [path.name for path in (run / 'checkpoints').iterdir()] == ['10']

@@ -62,19 +62,19 @@ def test_no_more_absent_labels_than_there_are(records, absent):
     assert [pair.answer for pair in nothing] == ['none'] * min(absent, 5)
 
 
-@pytest.mark.parametrize('labelled', [True, False])
-@pytest.mark.parametrize('codec', [BoxCodec(), BoxCodec(style='integer', bins=501)])
-def test_metrics(new_task, records, dataset, asked, score, labelled, codec):
+@pytest.mark.parametrize(
+    ('labelled', 'codec'), [(True, BoxCodec()), (False, BoxCodec(style='integer', bins=501))]
+)
+def test_metrics(new_task, records, asked, score, labelled, codec):
     options = {'labels': ('cat', 'cow', 'dog'), 'absent': 1, 'labelled': labelled, 'codec': codec}
     name = new_task(add_detection_task, records, **options)
-    examples = list(dataset(name).as_numpy_iterator())
-    right = [answer for _, answer, _ in asked(name)]
+    _, right, metas = zip(*asked(name), strict=True)
     rates = ('f1_at_0.5', 'precision_at_0.5', 'recall_at_0.5')
-    assert score(name, examples, right) == {**dict.fromkeys(rates, 1), 'unreadable_boxes': 0}
-    lost = score(name, examples, [UNANSWERED] * 3)
+    assert score(name, metas, right) == {**dict.fromkeys(rates, 1), 'unreadable_boxes': 0}
+    lost = score(name, metas, [UNANSWERED] * 3)
     assert lost == {**dict.fromkeys(rates, 0), 'unreadable_boxes': 0}
     # The dog is missed and a box is seen where none is: 2 matched of 3 said, of 3 wanted.
-    found = score(name, examples, [right[0], 'none', right[1]])
+    found = score(name, metas, [right[0], 'none', right[1]])
     assert found == {**dict.fromkeys(rates, pytest.approx(2 / 3)), 'unreadable_boxes': 0}
 
 

@@ -9,6 +9,7 @@ import seqio
 from vlm.data import digits as scenes
 from vlm.data.envelope import untag_image
 from vlm.errors import UNANSWERED
+from vlm.tasks.digits import CODEC
 
 pytest.importorskip('sklearn')
 
@@ -25,26 +26,17 @@ LOST = {
 }
 
 
-@pytest.fixture(scope='module', autouse=True)
-def registered():
-    import vlm.tasks.digits
-
-
-def meta_of(example: dict) -> dict:
-    return json.loads(example['meta'])
-
-
 @pytest.mark.parametrize('name', RIGHT)
-def test_metrics_over_the_test_split(name, dataset, vocabulary, score):
-    found = list(dataset(name, 'test').as_numpy_iterator())
-    ids = [meta_of(e)['id'] for e in found]
-    assert len(set(ids)) == len(ids)
+def test_metrics_on_the_test_split(name, dataset, vocabulary, score):
+    found = list(dataset(name, 'test').take(300).as_numpy_iterator())
+    metas = [json.loads(e['meta']) for e in found]
+    assert len({meta['id'] for meta in metas}) == len(metas)
     kind = 'strip' if name == 'digits_ocr' else 'scattered'
     pictures = list(dict.fromkeys(untag_image(e['images'][0])[0] for e in found))
-    assert pictures == [f'digits/{kind}/test/{i:06d}' for i in range(500)]
+    assert pictures == [f'digits/{kind}/test/{i:06d}' for i in range(len(pictures))]
     answers = [vocabulary.decode(e['targets']) for e in found]
-    assert score(name, found, answers) == RIGHT[name]
-    assert score(name, found, [UNANSWERED] * len(found)) == LOST[name]
+    assert score(name, metas, answers) == RIGHT[name]
+    assert score(name, metas, [UNANSWERED] * len(metas)) == LOST[name]
 
 
 def test_what_is_asked_of_a_strip(dataset, vocabulary):
@@ -56,8 +48,6 @@ def test_what_is_asked_of_a_strip(dataset, vocabulary):
 
 
 def test_what_is_asked_of_a_scene(dataset, vocabulary):
-    from vlm.tasks.digits import CODEC
-
     record = next(scenes.read_scenes('test', 1, 'scattered'))
     labels = list(dict.fromkeys(entry['label'] for entry in record['objects']))
     examples = dataset('digits_detect', 'test').take(len(labels) + 1)

@@ -1,6 +1,6 @@
 """`vlm train`, `vlm eval` and `vlm infer`, as a person sees them."""
 
-import shlex
+import signal
 import time
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vlm.runner.report import write_report
 from vlm.runner.results import read_examples, result_rows
 from vlm.runner.session import (
     Session,
+    command_line,
     open_session,
     quiet_libraries,
     summary_of,
@@ -43,11 +44,12 @@ def train(flags: GinFlags, dry_run: bool) -> int:
             return 0
         write_run_files(session)
         log, mesh = MetricsLog(session.run), DataMesh()
-        try:
-            training = session.trainer.run(session.run, log, mesh)
-        except KeyboardInterrupt:
-            console.print(f'\nInterrupted. Go on with: {_command_again()}')
-            raise
+        training = session.trainer.run(session.run, log, mesh)
+        if training.interrupted:
+            step = int(training.state.step)
+            console.print(f'Stopped and saved at step {step:,}. Go on with: {command_line()}')
+            # A scheduler's SIGTERM is no failure; the shell expects 130 of Ctrl-C.
+            return 130 if training.interrupted == signal.SIGINT else 0
         scores = _final_scores(session, training.state.best_params, log, mesh)
         log.close()
         seconds = time.monotonic() - began
@@ -143,8 +145,7 @@ def _print_scores(scores: Scores) -> None:
         table.add_column(name, justify='right')
     last = None
     for row in scores:
-        whole = float(row['value']).is_integer() and row['metric'].startswith('unreadable')
-        value = f'{row["value"]:.0f}' if whole else f'{row["value"]:.3f}'
+        value = str(row['value']) if isinstance(row['value'], int) else f'{row["value"]:.3f}'
         first = row['task'] != last
         table.add_row(
             row['task'] if first else '', row['metric'], value, f'{row["n"]:,}' if first else ''
@@ -157,9 +158,3 @@ def _tell_bad_data() -> None:
     for kind, count in bad_data.counts().items():
         named = '; '.join(f'{name}: {why}' for name, why in bad_data.named(kind).items())
         console.print(f'[yellow]{kind.replace("_", " ")}[/]: {count} times. First: {named}')
-
-
-def _command_again() -> str:
-    import sys
-
-    return shlex.join(['vlm', *sys.argv[1:]])

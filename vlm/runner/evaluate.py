@@ -139,7 +139,7 @@ def _score_rows(
         yield {
             'task': spec.name,
             'metric': metric,
-            'value': float(value),
+            'value': int(value) if metric == 'unreadable_boxes' else float(value),
             'n': count,
             'prompt': template(spec.name, spec.prompt),
             'version': definition.version,

@@ -8,7 +8,6 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gin
@@ -121,6 +120,18 @@ def write_run_files(session: Session) -> None:
     run.write_json(run.model, serving_of(session).to_json())
 
 
+def command_line() -> str:
+    """What was typed, quoted so that it can be typed again."""
+
+    def quoted(word: str) -> str:
+        plain = shlex.quote(word)
+        # --gin.NAME="'text'" instead of shlex's '--gin.NAME='"'"'text'"'"''.
+        readable = "'" in word and not set(word) & set('"$`\\!')
+        return f'"{word}"' if readable else plain
+
+    return ' '.join(['vlm', *map(quoted, sys.argv[1:])])
+
+
 def summary_of(session: Session, seconds: float, step_seconds: float) -> dict[str, Any]:
     """The facts of a run that a report begins with."""
     device = jax.devices()[0]
@@ -130,7 +141,7 @@ def summary_of(session: Session, seconds: float, step_seconds: float) -> dict[st
         'parameters': session.num_parameters,
         'device': f'{jax.device_count()} x {device.device_kind}',
         'versions': versions,
-        'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        'command': command_line(),
         'started': datetime.datetime.fromtimestamp(time.time() - seconds).isoformat('T', 'seconds'),
         'seconds': round(seconds, 1),
         'share_of_train_step': round(step_seconds / seconds, 3) if seconds else None,

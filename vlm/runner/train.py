@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from vlm.model import VisionTextModel
 from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
 from vlm.runner.datasets import Batch, Batches, DatasetConfig
 from vlm.runner.evaluate import Evaluation
+from vlm.runner.interrupt import Interruption
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
 from vlm.runner.optimizers import Optimizer
@@ -37,6 +39,7 @@ class Training:
     seconds: float  # of the whole loop
     step_seconds: float  # of it, in the train step on the device
     wait_seconds: float  # of it, waiting for data
+    interrupted: signal.Signals | None = None  # what stopped it early; the state is saved
 
 
 @dataclasses.dataclass
@@ -103,7 +106,7 @@ class Trainer:
         step_fn = make_train_step(self.model, optimizer, self.optimizer)
         rng = jax.random.key(self.seed + 1)
         meter = _Meter(self, log)
-        with ProgressBar('train', self.total_steps, start) as bar:
+        with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
             for step in range(start, self.total_steps):
                 with meter.timed('step'):
                     state, metrics = step_fn(state, mesh.put(batch), rng)
@@ -116,10 +119,12 @@ class Trainer:
                 bar.update(step + 1, meter.after(step + 1, metrics))
                 if (step + 1) % checkpoints.period == 0:
                     checkpoints.save(state)
+                if stop.signal:
+                    break
                 if self._evaluates_after(step + 1):
                     self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
         checkpoints.save(state)
-        return meter.finish(state)
+        return meter.finish(state, stop.signal)
 
     def _evaluates_after(self, step: int) -> bool:
         # The end is evaluated by the caller, with the time it takes counted apart.
@@ -213,15 +218,16 @@ class _Meter:
         rate = len(rows) * trainer.dataset.batch_size / (now - self._last)
         self._last = now
         values['examples_per_second'] = rate
+        values['accuracy'] = values.pop('token_accuracy')
         self._log.write(step, 'train', values)
         if counts := bad_data.counts():
             self._log.write(step, 'data', {f'data/{kind}': n for kind, n in counts.items()})
-        accuracy = values['token_accuracy']
-        return {'loss': values['loss'], 'accuracy': accuracy, 'examples/s': rate}
+        return {'loss': values['loss'], 'accuracy': values['accuracy'], 'examples/s': rate}
 
-    def finish(self, state: TrainState) -> Training:
+    def finish(self, state: TrainState, interrupted: signal.Signals | None) -> Training:
         seconds = time.monotonic() - self._began
-        return Training(state, seconds, self._seconds['step'], self._seconds['wait'])
+        spent = self._seconds
+        return Training(state, seconds, spent['step'], spent['wait'], interrupted)
 
 
 class _Timer:
