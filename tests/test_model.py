@@ -245,10 +245,11 @@ def predictor(model):
     return jitted(model, 'predict_batch_with_aux', max_decode_length=ANSWER)
 
 
+LAYERS = {'decoder_prefix': 2, 'fusion_encoder': 1}
 # Random parameters with which the answers differ, one ends early and others do not end at all.
 LUCKY = {
     'decoder_prefix': {'spread': 1.0, 'seed': 50},
-    'fusion_encoder': {'spread': 0.4, 'seed': 14},
+    'fusion_encoder': {'spread': 0.4, 'seed': 57},
 }
 
 
@@ -259,7 +260,7 @@ def predicted(request):
     The last row of the batch is empty and has no image: engines pad their last batch so.
     """
     wiring = request.param
-    model = make_model(wiring, layers=2)
+    model = make_model(wiring, LAYERS[wiring])
     batch = make_batch(wiring, [*OWN_ROWS, [([], [])]])
     batch['image_mask'] = batch['image_mask'].at[-1].set(False)
     params = random_params(model, batch, **LUCKY[wiring])
@@ -333,7 +334,9 @@ def test_score_batch_is_the_teacher_forced_sum(predicted):
 def test_scoring_ignores_smoothing_and_z_loss(predicted):
     model, params, batch, _ = predicted
     wiring = model.module.config.wiring
-    other = make_model(wiring, layers=2, label_smoothing=0.1, z_loss=0.1, loss_normalizer='sum')
+    other = make_model(
+        wiring, LAYERS[wiring], label_smoothing=0.1, z_loss=0.1, loss_normalizer='sum'
+    )
     traced = [str(jax.make_jaxpr(m.score_batch)(params, batch)) for m in (model, other)]
     assert traced[0] == traced[1]
 

@@ -11,12 +11,13 @@ from vlm.boxes import BoxCodec
 from vlm.data import converter, features
 from vlm.data.envelope import untag_image
 from vlm.data.examples import Pair, fill
+from vlm.data.frames import image_frame
 from vlm.data.images import ImageError, encode_png
 from vlm.data.pipeline import one_pair_each, shuffle_pairs, tokenize
 from vlm.data.tasks import TaskSpec, add_group, add_task
 from vlm.tasks.augment import zoom_and_flip
 from vlm.tasks.captioning import add_captioning_task
-from vlm.tasks.locca import read_aref
+from vlm.tasks.locca import add_aref_task, read_aref
 from vlm.tasks.vqa import add_vqa_task, read
 
 IMAGE = encode_png(np.zeros((8, 8, 3), np.uint8))
@@ -303,6 +304,40 @@ def test_answers_belong_to_their_prompts_in_groups(new_task, dataset, vocabulary
     for example in dataset(name, num_epochs=5).as_numpy_iterator():
         asked, said = (texts(vocabulary, example[k]) for k in ('inputs', 'targets'))
         assert asked == [f'answer en a {answer}?' for answer in said]
+
+
+# ---- boxes in a padded frame ----
+
+
+def test_in_a_padded_frame_answers_references_and_pixels_agree(
+    new_task, dataset, convert, vocabulary, score
+):
+    """20 x 40 pixels fill the upper half of 64 x 64; targets are of the frame, not of the image."""
+    gin.parse_config("""
+        vlm.data.frames.image_frame.size = (64, 64)
+        vlm.data.frames.image_frame.resize = 'pad'
+    """)
+    pixels = np.full((20, 40, 3), 255, np.uint8)
+    pixels[5:15, 10:30] = 0
+    objects = [{'label': 'cat', 'box': [0.25, 0.25, 0.75, 0.75]}]
+    picture = record('a', objects=objects, images=[encode_png(pixels)])
+    for augment in (None, zoom_and_flip):
+        name = new_task(add_aref_task, [picture] * 5, augment=augment)
+        examples = dataset(name)
+        found = list(examples.as_numpy_iterator())
+        answers = [vocabulary.decode(e['targets']) for e in found]
+        metas = [meta_of(e) for e in found]
+        said = [BoxCodec().parse_strict(answer)[0].box for answer in answers]
+        wanted = [meta['objects'][0][0] for meta in metas]
+        np.testing.assert_allclose(said, wanted, atol=0.5 / 1023 + 1e-9)
+        if augment is None:
+            assert wanted[0] == [0.125, 0.25, 0.375, 0.75]
+        assert score(name, metas, answers)['acc_at_0.5'] == 1
+        for row, box in zip(convert(examples, frame=image_frame()), wanted, strict=True):
+            dark = (row['images'][0] < 64).all(2)
+            ys, xs = (dark.any(axis).nonzero()[0] for axis in (1, 0))
+            seen = np.array([ys[0], xs[0], ys[-1] + 1, xs[-1] + 1]) / 64
+            np.testing.assert_allclose(seen, box, atol=1 / 64)
 
 
 # ---- resume ----

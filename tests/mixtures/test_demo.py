@@ -61,9 +61,8 @@ def test_every_example_fits_and_trains_something(stream):
 
 def test_the_evaluation_is_of_every_declared_task_on_held_out_images():
     tasks = seqio.get_subtasks(seqio.get_mixture_or_task('demo_eval'))
-    names = {task.name for task in tasks}
-    demo = {name for name in declared() if name.startswith(('easy_vqa', 'digits_'))}
-    assert names == demo
+    known = {name for name in declared() if name.startswith(('easy_vqa', 'digits_'))}
+    assert {task.name for task in tasks} == known
     for task in tasks:
         assert 'test' in task.splits
         assert task.predict_metric_fns

@@ -173,13 +173,13 @@ def test_frozen_vision_has_no_gradient(random_params):
     network = VisionTextNetwork(config(freeze_vision=True))
     params = random_params(network, batch, spread=0.3)
 
-    def total(params):
-        return jnp.sum(jnp.sin(network.apply({'params': params}, batch)))
+    def total(part):
+        return jnp.sum(jnp.sin(network.apply({'params': {**params, **part}}, batch)))
 
-    gradient = jax.jit(jax.grad(total))(params)
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient.pop('vision')))
-    assert all((leaf != 0).any() for leaf in jax.tree.leaves(gradient))
-    assert gradient.keys() == {'connector', 'decoder', 'token_embedder'}
+    part = {name: params[name] for name in ('vision', 'connector')}
+    gradient = jax.jit(jax.grad(total))(part)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient['vision']))
+    assert all((leaf != 0).any() for leaf in jax.tree.leaves(gradient['connector']))
 
 
 # The names that T5X's partition rules and its Adafactor both know.
