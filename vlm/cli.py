@@ -26,11 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except UserError as error:
-        print(f'vlm: {error}', file=sys.stderr)
+        print(f'vlm: {_without_gin_trace(str(error))}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('vlm: interrupted.', file=sys.stderr)
         return 130
+
+
+def _without_gin_trace(message: str) -> str:
+    """Removes the lines that gin adds to every error on its way through a configurable."""
+    lines = message.splitlines()
+    return '\n'.join(x for x in lines if not x.lstrip().startswith('In call to configurable'))
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -99,7 +99,7 @@ def load_split(split: str) -> Digits:
         from sklearn.datasets import load_digits
     except ImportError:
         raise UserError(
-            "the digits tasks need the package 'scikit-learn'. Install it: pip install 'vlm[demo]'"
+            "the digits tasks need the package 'scikit-learn'. Install it: pip install scikit-learn"
         ) from None
     data = load_digits()
     indices = _split_indices(data.target)[SPLITS.index(split)]

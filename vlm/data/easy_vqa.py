@@ -159,7 +159,7 @@ def _package() -> ModuleType:
         import easy_vqa
     except ImportError:
         raise UserError(
-            "the easy_vqa tasks need the package 'easy-vqa'. Install it: pip install 'vlm[demo]'"
+            "the easy_vqa tasks need the package 'easy-vqa'. Install it: pip install easy-vqa"
         ) from None
     return easy_vqa
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vlm.data.bad_data import bad_data
@@ -156,5 +157,5 @@ def _print_scores(scores: Scores) -> None:
 
 def _tell_bad_data() -> None:
     for kind, count in bad_data.counts().items():
-        named = '; '.join(f'{name}: {why}' for name, why in bad_data.named(kind).items())
+        named = escape('; '.join(f'{name}: {why}' for name, why in bad_data.named(kind).items()))
         console.print(f'[yellow]{kind.replace("_", " ")}[/]: {count} times. First: {named}')

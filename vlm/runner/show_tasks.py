@@ -8,6 +8,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vlm.data.converter import ImageTextFeatureConverter
@@ -35,7 +36,7 @@ def list_tasks(flags: config.GinFlags, modules: list[str]) -> int:
         for column in ('name', 'splits', 'prompt', 'metrics'):
             tasks.add_column(column)
         for name in sorted(seqio.TaskRegistry.names()):
-            tasks.add_row(name, *_task_columns(name))
+            tasks.add_row(*map(escape, (name, *_task_columns(name))))
         mixtures = Table(title='mixtures')
         for column in ('name', 'tasks and rates'):
             mixtures.add_column(column)
@@ -115,8 +116,8 @@ def _example_table(title: str, row: dict[str, np.ndarray]) -> Table:
         weight = row['decoder_loss_weights'][i]
         table.add_row(
             str(i),
-            '(start)' if held == 0 else tokenizer.pieces([held])[0],
-            tokenizer.pieces([target])[0],
+            '(start)' if held == 0 else escape(tokenizer.pieces([held])[0]),
+            escape(tokenizer.pieces([target])[0]),
             f'{weight:g}',
             'image, ' + _ranges(np.flatnonzero(seen[i])),
             style='bold' if weight else 'dim',
