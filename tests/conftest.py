@@ -114,6 +114,14 @@ def new_mixture():
         seqio.MixtureRegistry.remove(name)
 
 
+@pytest.fixture(autouse=True)
+def unlocked_gin():
+    """Leaves no configuration, and no lock on it, to the next test."""
+    yield
+    if 'gin' in sys.modules:
+        sys.modules['gin'].clear_config()
+
+
 LENGTHS = {'images': 1, 'inputs': 64, 'targets': 64}
 
 

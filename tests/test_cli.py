@@ -86,3 +86,24 @@ def test_help_imports_nothing_heavy():
         'assert not heavy, heavy\n'
     )
     subprocess.run([sys.executable, '-c', program], check=True, capture_output=True)
+
+
+MY_TASKS = """
+from vlm.data.sources import RecordSource
+from vlm.errors import UserError
+from vlm.tasks.vqa import add_vqa_task
+
+
+def read(split):
+    raise UserError('there is no folder photos')
+
+
+add_vqa_task('my_broken_task', RecordSource(read, {'train': None}))
+"""
+
+
+def test_a_mistake_inside_the_input_pipeline_is_told_shortly(capsys, tmp_path, monkeypatch):
+    (tmp_path / 'my_broken_tasks.py').write_text(MY_TASKS)
+    monkeypatch.chdir(tmp_path)
+    assert main(['tasks', 'my_broken_task', '--module=my_broken_tasks']) == 2
+    assert capsys.readouterr().err == 'vlm: there is no folder photos\n'

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 CORE = """
+import functools
 import sys
 
 BLOCKED = {'tensorflow', 'tensorflow_text', 'tensorflow_datasets', 'seqio', 'gin'}
@@ -41,7 +42,8 @@ import jax.numpy as jnp
 
 jax.config.update('jax_disable_most_optimizations', True)
 
-for wiring in ('decoder_prefix', 'fusion_encoder'):
+
+def make(wiring):
     vision = VitConfig((8, 8), 4, width=16, num_layers=1, num_heads=2, mlp_dim=16)
     layers = int(wiring == 'fusion_encoder')
     text = TextConfig(9, 16, 1, layers, num_heads=2, head_dim=8, mlp_dim=16)
@@ -50,10 +52,8 @@ for wiring in ('decoder_prefix', 'fusion_encoder'):
         'images': jnp.zeros((1, 1, 8, 8, 3), jnp.uint8),
         'image_mask': jnp.ones((1, 1), bool),
         'decoder_input_tokens': jnp.array([[0, 5, 1, 0]]),
-        'decoder_target_tokens': jnp.array([[5, 1, 0, 0]]),
-        'decoder_loss_weights': jnp.zeros((1, 4)),
     }
-    if wiring == 'fusion_encoder':
+    if layers:
         batch['encoder_input_tokens'] = jnp.array([[5, 1]])
     else:
         batch['decoder_prefix_mask'] = jnp.array([[1, 1, 1, 0]], bool)
@@ -62,11 +62,14 @@ for wiring in ('decoder_prefix', 'fusion_encoder'):
     # Any parameters do; compiling the initialisers would take longer than all the rest.
     declared = jax.eval_shape(init, jax.random.key(0))['params']
     params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.1), declared)
-    tokens = jax.jit(model.predict_batch, static_argnames='max_decode_length')(
-        params, batch, max_decode_length=2
-    )
-    print(wiring, tokens.shape)
+    predict = functools.partial(model.predict_batch, max_decode_length=2)
+    return predict, params, batch
 
+
+predict, *arguments = make('fusion_encoder')
+print(jax.eval_shape(predict, *arguments).shape)
+predict, *arguments = make('decoder_prefix')
+print(jax.jit(predict)(*arguments).shape)
 assert not BLOCKED & {name.split('.')[0] for name in sys.modules}
 """
 
@@ -74,4 +77,4 @@ assert not BLOCKED & {name.split('.')[0] for name in sys.modules}
 def test_core_runs_without_tensorflow_seqio_and_gin():
     done = subprocess.run([sys.executable, '-c', CORE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split('\n') == ['decoder_prefix (1, 2)', 'fusion_encoder (1, 2)', '']
+    assert done.stdout == '(1, 2)\n(1, 2)\n'

@@ -1,7 +1,6 @@
-"""Losses, prediction and scoring of whole models, and T5X's contract."""
+"""Losses, prediction, scoring and learning of whole models."""
 
 import functools
-import inspect
 
 import jax
 import jax.flatten_util
@@ -350,6 +349,13 @@ def test_score_of_a_predicted_answer_is_what_prediction_said(predicted):
     np.testing.assert_allclose(score(params, scored)[0][:3], aux['scores'][:3], rtol=1e-5)
 
 
+def test_answers_that_leave_no_room_for_a_prompt_are_refused():
+    model, batch = make_model('decoder_prefix'), make_batch('decoder_prefix', OWN_ROWS)
+    params = random_params(model, batch)
+    with pytest.raises(UserError, match=r'max_decode_length = 12 .* rows of 11 tokens'):
+        jax.eval_shape(functools.partial(model.predict_batch, max_decode_length=12), params, batch)
+
+
 # ---------------------------------------------------------------- learning
 
 
@@ -409,72 +415,3 @@ def test_a_row_without_any_image_leaves_finite_parameters(lesson):
     # The other row's image still teaches every parameter of the open vision encoder.
     moved = jax.tree.map(lambda change: (change != 0).any(), unravel(after - params))
     assert all(jax.tree.leaves(moved['vision']))
-
-
-# ---------------------------------------------------------------- contract
-
-
-@pytest.mark.parametrize('wiring', WIRINGS)
-def test_initial_variables_from_shapes_alone(wiring):
-    model, batch = make_model(wiring), make_batch(wiring, OWN_ROWS)
-    # T5X: a bound method, called by keyword; its eval passes no input_types.
-    assert inspect.ismethod(model.get_initial_variables)
-
-    def init(rng, **types):
-        return model.get_initial_variables(rng=rng, input_shapes=shapes_of(batch), **types)
-
-    bare = jax.eval_shape(init, jax.random.key(0))
-    assert bare.keys() == {'params', 'params_axes'}
-    types = {name: value.dtype for name, value in batch.items()}
-    typed = jax.eval_shape(functools.partial(init, input_types=types), jax.random.key(0))
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), bare['params']) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), typed['params']
-    )
-
-
-def test_signatures_are_those_that_t5x_calls():
-    model = make_model('decoder_prefix')
-
-    def names(method) -> list[str]:
-        return list(inspect.signature(method).parameters)
-
-    assert names(model.get_initial_variables) == ['rng', 'input_shapes', 'input_types']
-    assert names(model.loss_fn) == ['params', 'batch', 'dropout_rng']
-    assert names(model.eval_fn) == ['params', 'batch']
-    assert names(model.score_batch) == ['params', 'batch', 'return_intermediates']
-    predict = names(model.predict_batch_with_aux)
-    assert predict[:2] == ['params', 'batch'] == names(model.predict_batch)[:2]
-    # T5X passes these only where they are named, and greedy decoding draws nothing.
-    assert not {'rng', 'flax_mutables'} & {*predict, *names(model.predict_batch)}
-
-
-def test_attributes_that_t5x_reads_are_what_was_given():
-    given = ['inputs', 'outputs', 'optimizer', dict]
-    model = VisionTextModel(make_model('decoder_prefix').module, *given)
-    found = [
-        model.input_vocabulary,
-        model.output_vocabulary,
-        model.optimizer_def,
-        model.FEATURE_CONVERTER_CLS,
-    ]
-    assert found == given
-
-
-@pytest.mark.parametrize(
-    'options, message',
-    [
-        ({'loss_normalizer': 'tokns'}, r'\(VisionTextModel\.loss_normalizer\)\. Nearest: tokens'),
-        ({'label_smoothing': 1.0}, r'VisionTextModel\.label_smoothing = 1\.0 is not in \[0, 1\)'),
-        ({'label_smoothing': -0.1}, r'VisionTextModel\.label_smoothing = -0\.1'),
-    ],
-)
-def test_mistakes_name_the_binding(options, message):
-    with pytest.raises(UserError, match=message):
-        make_model('decoder_prefix', **options)
-
-
-def test_answers_that_leave_no_room_for_a_prompt_are_refused():
-    model, batch = make_model('decoder_prefix'), make_batch('decoder_prefix', OWN_ROWS)
-    params = random_params(model, batch)
-    with pytest.raises(UserError, match=r'max_decode_length = 12 .* rows of 11 tokens'):
-        jax.eval_shape(functools.partial(model.predict_batch, max_decode_length=12), params, batch)

@@ -211,5 +211,5 @@ def test_wrong_arguments_are_told_at_once(arguments, message):
 
 def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'sklearn.datasets', None)
-    with pytest.raises(UserError, match=r"pip install 'vlm\[demo\]'"):
+    with pytest.raises(UserError, match='pip install scikit-learn'):
         digits.load_split.__wrapped__('train')

@@ -155,5 +155,5 @@ def test_unknown_split_names_the_right_ones():
 
 def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'easy_vqa', None)
-    with pytest.raises(UserError, match=r"pip install 'vlm\[demo\]'"):
+    with pytest.raises(UserError, match='pip install easy-vqa'):
         easy_vqa._pictures.__wrapped__('train')

@@ -1,14 +1,16 @@
 """Asking a run: prompts, boxes, and files that are no images; without TensorFlow."""
 
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from vlm.data.images import encode_png
+from vlm.boxes import BoxCodec
+from vlm.data.images import decode_image, encode_png
 from vlm.errors import UserError
-from vlm.runner.ask import Predictor
+from vlm.runner.ask import Answer, Predictor
 
 
 @pytest.fixture(scope='module')
@@ -66,24 +68,29 @@ def test_a_file_that_is_no_image_is_one_line(vlm, trained, tmp_path, capsys, con
     assert said.count('\n') == 1 and 'picture.png' in said
 
 
-def test_a_box_is_printed_and_drawn(vlm, tmp_path, blue_square, capsys, monkeypatch):
-    run = tmp_path / 'run'
-    # The answer of an untrained model is no box; teach it one.
-    lengths = {'images': 1, 'inputs': 16, 'targets': 12}
-    assert (
-        vlm(
-            'train',
-            run_dir=run,
-            MIXTURE_OR_TASK_NAME='squares_aref',
-            TASK_FEATURE_LENGTHS=lengths,
-            TRAIN_STEPS=80,
-            EVAL_EXAMPLES=3,
-        )
-        == 0
-    )
-    capsys.readouterr()
+def test_a_box_is_printed_and_drawn(vlm, trained, tmp_path, blue_square, capsys, monkeypatch):
+    box = (3 / 16, 5 / 16, 11 / 16, 13 / 16)
+    said = Answer('ARef: blue square :', '<loc...>', -0.1, [(box, 'blue square')])
+    monkeypatch.setattr(Predictor, 'ask', lambda self, image, question: said)
     (tmp_path / 'square.png').write_bytes(blue_square)
     monkeypatch.chdir(tmp_path)
-    assert vlm('ask', str(run), 'square.png', 'ARef: blue square :') == 0
-    assert 'drawn in square.boxes.png' in capsys.readouterr().out
-    assert (tmp_path / 'square.boxes.png').stat().st_size > 0
+    assert vlm('ask', str(trained), 'square.png', 'ARef: blue square :') == 0
+    out = capsys.readouterr().out
+    assert '0.188 0.312 0.688 0.812 blue square' in out
+    assert 'drawn in square.boxes.png' in out
+    assert max(decode_image((tmp_path / 'square.boxes.png').read_bytes()).shape) >= 384
+
+
+def test_boxes_are_read_from_tokens_and_put_back_into_the_stored_image(trained):
+    loaded = Predictor.load(trained)
+    serving = dataclasses.replace(
+        loaded.serving,
+        codecs={'some_task': BoxCodec()},
+        frame={'size': [16, 16], 'resize': 'pad', 'filter': 'bilinear'},
+    )
+    asked = Predictor(serving, None, loaded.tokenizer)
+    wide = encode_png(np.zeros((8, 16, 3), np.uint8))  # fills the upper half of the frame
+    codec = BoxCodec()
+    (found,) = asked._boxes(codec.encode_objects([((0.0, 0.25, 0.25, 0.75), 'cat')]), wide)
+    np.testing.assert_allclose(found[0], (0.0, 0.25, 0.5, 0.75), atol=2e-3)
+    assert found[1] == 'cat'

@@ -43,9 +43,16 @@ class Checkpoints:
     def restore(self, like: TrainState) -> TrainState:
         """The latest state, placed like `like` (arrays or shapes with shardings)."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_dict(like))
-        restored = self._manager.restore(
-            self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
-        )
+        try:
+            restored = self._manager.restore(
+                self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            # Parameters were compared before; what is left is the optimizer's state.
+            raise UserError(
+                f'{self._manager.directory} holds a checkpoint of another optimizer. Keep the '
+                "run's optimizer or choose another MODEL_DIR."
+            ) from error
         return TrainState(**restored)
 
     def close(self) -> None:

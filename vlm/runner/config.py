@@ -112,7 +112,7 @@ def load(
     read_by_caller = {*needed, *optional, _MODULE_MACRO}
     folders = _search_folders(flags.search_paths)
     paths = [find_file(str(name), folders) for name in (*default_files, *flags.files)]
-    _make_cwd_importable()
+    make_cwd_importable()
     gin.clear_config()
     reader = Reader(folders)
     try:
@@ -160,7 +160,7 @@ def import_modules(loaded: LoadedConfig) -> list[str]:
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{where}: {names!r} is neither a module name nor a list of them.')
-    _make_cwd_importable()
+    make_cwd_importable()
     with gin.unlock_config():  # a module may register configurables of its own
         for name in names:
             import_module(name, where)
@@ -174,7 +174,8 @@ def _search_folders(given: list[str]) -> list[Path]:
     return [Path.cwd(), *(Path(path).expanduser() for path in given), gin_dir()]
 
 
-def _make_cwd_importable() -> None:
+def make_cwd_importable() -> None:
+    """Lets modules of the current folder be imported by name."""
     # Last, so that a folder of the user's never hides an installed package of the same name.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))

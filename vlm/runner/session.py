@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
+import re
 import shlex
 import sys
 import time
@@ -150,7 +151,7 @@ def summary_of(session: Session, seconds: float, step_seconds: float) -> dict[st
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keeps the chatter of SeqIO and Orbax off the terminal; warnings of ours stay."""
+    """Keeps SeqIO's and Orbax's chatter off the terminal; a `UserError` stays one in a pipeline."""
     import logging
 
     from absl import logging as absl_logging
@@ -160,5 +161,12 @@ def quiet_libraries() -> Iterator[None]:
     logging.getLogger('orbax').setLevel(logging.ERROR)
     try:
         yield
+    except tf.errors.OpError as error:
+        # A mistake told inside the input pipeline (a missing folder, a template's unknown field)
+        # comes out of TensorFlow with a traceback around it.
+        told = re.search(r'UserError: (.*)', str(error))
+        if told is None:
+            raise
+        raise UserError(told.group(1)) from None
     finally:
         absl_logging.set_verbosity(before)

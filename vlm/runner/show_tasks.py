@@ -1,9 +1,11 @@
 """`vlm tasks`: what is registered, and examples token by token as the model is trained on them."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import gin
+import jax.numpy as jnp
 import numpy as np
 import seqio
 import tensorflow as tf
@@ -89,13 +91,19 @@ def _prepare(flags: config.GinFlags, modules: list[str]) -> dict[str, int]:
         loaded = config.load(flags, optional=['MODEL_DIR', 'TASK_FEATURE_LENGTHS'])
         config.import_modules(loaded)
         lengths = dict(config.macro('TASK_FEATURE_LENGTHS', LENGTHS))
+    import_task_modules(modules)
+    return lengths
+
+
+def import_task_modules(modules: Sequence[str]) -> None:
+    """Imports the tasks that come with the package and the user's, from the current folder too."""
+    config.make_cwd_importable()
     with gin.unlock_config():
         for module in [*SHIPPED, *modules]:
             try:
                 importlib.import_module(module)
             except ModuleNotFoundError as error:
                 raise UserError(f'--module {module} cannot be imported: {error}.') from error
-    return lengths
 
 
 def _example_table(title: str, row: dict[str, np.ndarray]) -> Table:
@@ -104,8 +112,8 @@ def _example_table(title: str, row: dict[str, np.ndarray]) -> Table:
     seen = np.asarray(
         masks.decoder_mask(
             len(row['decoder_target_tokens']),
-            row['decoder_prefix_mask'][None],
-            row['decoder_segment_ids'][None],
+            jnp.asarray(row['decoder_prefix_mask'])[None],
+            jnp.asarray(row['decoder_segment_ids'])[None],
         )
     )[0, 0]
     table = Table(title=title)

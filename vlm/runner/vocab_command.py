@@ -1,6 +1,5 @@
 """`vlm vocab`: a vocabulary from the prompts and answers of tasks."""
 
-import importlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -10,10 +9,9 @@ from rich.console import Console
 
 from vlm.data.prompts import template
 from vlm.data.tasks import spec_of
-from vlm.errors import UserError
 from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.session import quiet_libraries
-from vlm.runner.show_tasks import SHIPPED
+from vlm.runner.show_tasks import import_task_modules
 from vlm.vocab_training import train_vocabulary
 
 
@@ -22,11 +20,7 @@ def train_vocabulary_of_tasks(
 ) -> int:
     """Trains on the `train` split of each task and writes the model file."""
     with quiet_libraries():
-        for module in [*SHIPPED, *modules]:
-            try:
-                importlib.import_module(module)
-            except ModuleNotFoundError as error:
-                raise UserError(f'--module {module} cannot be imported: {error}.') from error
+        import_task_modules(modules)
         texts = itertools.chain.from_iterable(texts_of(task, records) for task in tasks)
         trained = train_vocabulary(texts, output, size)
     Console(highlight=False, soft_wrap=True).print(
