@@ -1,5 +1,6 @@
 """Layers against numbers worked out by hand."""
 
+import functools
 import math
 
 import jax
@@ -12,7 +13,7 @@ from vlm.nn.layers import ACTIVATIONS, Dense, Embed, LayerNorm, Mlp, RMSNorm, ma
 
 def apply(module, params, *args, **options):
     params = jax.tree.map(jnp.array, params, is_leaf=lambda node: not isinstance(node, dict))
-    return module.apply({'params': params}, *args, **options)
+    return jax.jit(functools.partial(module.apply, **options))({'params': params}, *args)
 
 
 def test_dense_is_a_matrix_product_with_bias():

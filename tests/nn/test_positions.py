@@ -68,7 +68,7 @@ def test_relative_bias_reads_its_table(bidirectional):
     bias = RelativeBias(num_heads=2, bidirectional=bidirectional, buckets=8, max_distance=16)
     table = jnp.arange(16.0).reshape(2, 8)
     query, key = jnp.array([2, 3]), jnp.arange(4)
-    found = bias.apply({'params': {'rel_embedding': table}}, query, key)
+    found = jax.jit(bias.apply)({'params': {'rel_embedding': table}}, query, key)
     # Distances of query 2 to keys 0..3 are 2, 1, 0 and one ahead; of query 3: 3, 2, 1, 0.
     if bidirectional:
         # Two exact buckets a side, then 2 + floor(2 * log(d / 2) / log(8)); ahead starts at 4.
@@ -83,8 +83,8 @@ def test_relative_bias_depends_on_distance_only(random_params):
     at = jnp.arange(6)
     params = random_params(bias, at, at)
     assert params['rel_embedding'].shape == (2, 32)
-    near = bias.apply({'params': params}, at, at)
-    far = bias.apply({'params': params}, at + 50, at + 50)
+    near = jax.jit(bias.apply)({'params': params}, at, at)
+    far = jax.jit(bias.apply)({'params': params}, at + 50, at + 50)
     np.testing.assert_array_equal(near, far)
 
 
