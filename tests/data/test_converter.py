@@ -131,7 +131,7 @@ def test_undecodable_images_are_masked_counted_and_named(convert, bad):
         assert row['decoder_target_tokens'].tolist() == good['decoder_target_tokens'].tolist()
     assert bad.counts() == {'undecodable_images': 4}
     named = bad.named('undecodable_images')
-    assert list(named) == ['bad/text', 'bad/empty', 'bad/cut', 'bad/large']
+    assert set(named) == {'bad/text', 'bad/empty', 'bad/cut', 'bad/large'}
     assert 'not a JPEG' in named['bad/text']
     assert 'at most 100' in named['bad/large']
 
@@ -168,7 +168,7 @@ def test_several_images_and_padding_frames(convert, bad):
     ]
     # One readable image is enough to answer from.
     assert [row['decoder_loss_weights'].sum() for row in made] == [2, 2, 0, 0]
-    assert list(bad.named('undecodable_images')) == ['half', 'none']
+    assert set(bad.named('undecodable_images')) == {'half', 'none'}
 
 
 def test_views_frames_and_formats(convert):

@@ -406,7 +406,7 @@ def test_an_unreadable_image_keeps_its_place_in_an_evaluation(new_task, dataset,
     assert [meta_of(e)['id'] for e in examples.as_numpy_iterator()] == ['a', 'b', 'c']
     assert [row['image_mask'].all() for row in convert(examples)] == [True, False, False]
     assert bad.counts() == {'undecodable_images': 2}
-    assert list(bad.named('undecodable_images')) == ['b', 'c']
+    assert set(bad.named('undecodable_images')) == {'b', 'c'}
 
 
 def test_image_errors_of_a_reader_are_faults_of_the_record(new_task, dataset, bad):
