@@ -48,10 +48,11 @@ class Checkpoints:
                 self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
             )
         except (ValueError, KeyError, TypeError) as error:
-            # Parameters were compared before; what is left is the optimizer's state.
+            # Parameters were compared before, so it is most likely the optimizer's state.
+            reason = (str(error).splitlines() or [''])[0][:200]
             raise UserError(
-                f'{self._manager.directory} holds a checkpoint of another optimizer. Keep the '
-                "run's optimizer or choose another MODEL_DIR."
+                f'{self._manager.directory} cannot be gone on from, most likely because another '
+                f'optimizer wrote it: keep that one or choose another MODEL_DIR. Orbax: {reason}'
             ) from error
         return TrainState(**restored)
 
