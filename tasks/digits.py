@@ -8,11 +8,11 @@ from vlm.data.sources import RecordSource
 from vlm.data.tasks import add_group
 from vlm.tasks.counting import add_counting_task
 from vlm.tasks.detection import add_detection_task
-from vlm.tasks.ocr import add_ocr_task
+from vlm.tasks.ocr import add_ocr_task, add_spotting_task
 
 COUNTS = {'train': 30_000, 'test': 500}
 LABELS = tuple('0123456789')
-# One level a pixel of the 64 x 64 scenes.
+# One level a pixel of 64.
 CODEC = BoxCodec(levels=65)
 
 
@@ -24,6 +24,7 @@ STRIPS = functools.partial(_scenes, kind='strip')
 SCATTERED = functools.partial(_scenes, kind='scattered')
 
 OCR = add_ocr_task('digits_ocr', RecordSource(STRIPS, COUNTS))
+STRIP_SPOT = add_spotting_task('digits_strip_spot', RecordSource(STRIPS, COUNTS), codec=CODEC)
 DETECT = add_detection_task(
     'digits_detect',
     RecordSource(SCATTERED, COUNTS),
@@ -32,8 +33,9 @@ DETECT = add_detection_task(
     labelled=False,
     codec=CODEC,
 )
+SPOT = add_spotting_task('digits_spot', RecordSource(SCATTERED, COUNTS), codec=CODEC)
 COUNT = add_counting_task('digits_count', RecordSource(SCATTERED, COUNTS), things='digits')
 
 _TRAIN = {'train': COUNTS['train']}
-add_group('digits_scattered_all', RecordSource(SCATTERED, _TRAIN), [DETECT, COUNT])
-add_group('digits_strip_all', RecordSource(STRIPS, _TRAIN), [OCR, DETECT])
+add_group('digits_scattered_all', RecordSource(SCATTERED, _TRAIN), [DETECT, SPOT, COUNT])
+add_group('digits_strip_all', RecordSource(STRIPS, _TRAIN), [OCR, STRIP_SPOT])

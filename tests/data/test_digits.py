@@ -24,19 +24,21 @@ def scenes(request):
 
 def _pixels(record):
     image = Image.open(io.BytesIO(record['images'][0]))
-    assert (image.format, image.mode, image.size) == ('PNG', 'RGB', (64, 64))
+    height = 16 if record['kind'] == 'strip' else 64
+    assert (image.format, image.mode, image.size) == ('PNG', 'RGB', (64, height))
     return np.asarray(image).astype(int)
 
 
 def _ink(pixels):
-    """bool[64, 64]: pixels that are not of the colour of more than half of them."""
+    """bool[H, 64]: pixels that are not of the colour of more than half of them."""
     codes = pixels @ [65536, 256, 1]
     return codes != np.median(codes)
 
 
 def _boxes(record):
-    """int[n, 4] in pixels; relative boxes are whole pixels of 64."""
-    boxes = np.array([found['box'] for found in record['objects']]) * 64
+    """int[n, 4] in pixels; relative boxes are whole pixels of the image."""
+    height = 16 if record['kind'] == 'strip' else 64
+    boxes = np.array([found['box'] for found in record['objects']]) * [height, 64, height, 64]
     assert (boxes == boxes.round()).all()
     return boxes.astype(int)
 
@@ -68,9 +70,10 @@ def test_resizing_keeps_a_full_square_full():
     assert (full == 1).all()
 
 
-def test_six_of_the_smallest_fit_a_strip():
-    smallest = digits.load_split('train').widths[0].max()
-    assert 6 * smallest + 5 * digits.STRIP_GAP <= digits.CANVAS
+def test_the_smallest_digits_fit_every_cell():
+    for split in digits.SPLITS:
+        smallest = digits.load_split(split).sprites[digits.STRIP_SIZES.start]
+        assert all(digits._fits(ink, 64 // 6 - digits.STRIP_GAP) for ink in smallest)
 
 
 def test_boxes_are_tight_around_the_ink(scenes):
@@ -108,35 +111,43 @@ def test_text_and_objects_run_left_to_right(scenes):
         assert centres == sorted(centres)
 
 
-def test_strips_are_lines_of_like_digits():
+def test_strips_are_lines_of_cells_filled_from_the_left():
     for record in digits.read_scenes('train', SCENES, 'strip'):
         boxes = _boxes(record)
-        assert np.ptp(boxes[:, 2]) <= 2
-        assert (boxes[1:, 1] - boxes[:-1, 3] >= digits.STRIP_GAP).all()
+        # Cells of 64 / 6 pixels: 0, 10, 21, 32, 42, 53, 64; the last column of each stays free.
+        left, right = np.array([0, 10, 21, 32, 42, 53]), np.array([9, 20, 31, 41, 52, 63])
+        assert (boxes[:, 1] >= left[: len(boxes)]).all()
+        assert (boxes[:, 3] <= right[: len(boxes)]).all()
         heights = boxes[:, 2] - boxes[:, 0]
         assert heights.min() >= 8
-        assert heights.max() <= 16
-        assert np.ptp(heights) <= 2
+        assert heights.max() <= 14
+        assert np.abs(boxes[:, 0] + boxes[:, 2] - 16).max() <= 3
 
 
 def test_scattered_digits_are_of_many_sizes_and_everywhere():
     boxes = np.concatenate([_boxes(r) for r in digits.read_scenes('train', SCENES, 'scattered')])
     heights = boxes[:, 2] - boxes[:, 0]
-    assert set(range(11, 21)) <= set(heights.tolist())
+    assert set(range(16, 27)) <= set(heights.tolist())
     assert heights.min() >= 10
     centres = (boxes[:, :2] + boxes[:, 2:]) // 2
     quarters = np.bincount(centres[:, 0] // 32 * 2 + centres[:, 1] // 32)
     assert (quarters / len(boxes) > 0.2).all()
 
 
-def test_lengths_classes_and_papers_are_balanced(scenes):
+def test_lengths_and_classes_are_balanced(scenes):
     lengths = np.bincount([len(record['text']) for record in scenes], minlength=7)
     assert lengths[0] == 0
     assert (lengths[1:] > SCENES / 6 * 0.6).all()
     classes = np.bincount([int(c) for record in scenes for c in record['text']], minlength=10)
     assert (np.abs(classes / classes.sum() - 0.1) < 0.03).all()
-    light = [(_pixels(record)[0, 0] > 127).all() for record in scenes]
-    assert 0.35 < np.mean(light) < 0.65
+
+
+def test_ink_is_dark_on_light_paper(scenes):
+    for record in scenes:
+        pixels = _pixels(record)
+        paper = pixels[~_ink(pixels)][0]
+        assert paper.min() > 180
+        assert (pixels <= paper).all()
 
 
 def test_scenes_come_again_and_do_not_depend_on_count():

@@ -87,6 +87,23 @@ def test_images_are_scaled_encoded_apart_and_joined_in_order(random_params):
     assert not np.allclose(alone[0], alone[1], atol=0.1)
 
 
+def test_memory_positions_are_added_for_each_image(random_params):
+    plain = VisionTextNetwork(config())
+    batch = make_batch('decoder_prefix', OWN_ROWS[:1])
+    params, images = random_params(plain, batch), batch['images']
+    placed = VisionTextNetwork(config(memory_positions=True))
+
+    def tokens(network):
+        run = functools.partial(network.apply, method=VisionTextNetwork.visual_tokens)
+        return jax.jit(run)({'params': params}, images)
+
+    # Row and column of the four patches of each of the two images, 16 / 4 = 4 frequencies an axis.
+    frequency = 10_000.0 ** -(np.arange(4) / 3)
+    row, column = np.array([[0, 0, 1, 1] * 2, [0, 1, 0, 1] * 2])[..., None] * frequency
+    grid = np.concatenate([np.sin(column), np.cos(column), np.sin(row), np.cos(row)], 1)
+    np.testing.assert_allclose(tokens(placed) - tokens(plain), grid[None], atol=1e-5)
+
+
 def test_masked_images_are_never_seen(setting):
     network, params, batch = setting
     batch['image_mask'] = jnp.array([[True, False], [False, True], [True, True]])
@@ -275,6 +292,10 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits(random_params):
         (
             {'text': dataclasses.replace(TEXT, num_encoder_layers=3)},
             r"TextConfig\.num_encoder_layers = 3 .*NetworkConfig\.wiring = 'decoder_prefix'",
+        ),
+        (
+            {'text': dataclasses.replace(TEXT, width=18), 'memory_positions': True},
+            r'width = 18 is no multiple of 4, which NetworkConfig\.memory_positions needs',
         ),
     ],
 )

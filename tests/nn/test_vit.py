@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vlm.errors import UserError
-from vlm.nn.vit import Connector, PatchEmbed, Vit, VitConfig
+from vlm.nn.vit import Connector, PatchEmbed, StemConv, Vit, VitConfig
 
 # Two rows and three columns of patches: height and width cannot be confused.
 CONFIG = VitConfig((8, 12), 4, width=8, num_layers=2, num_heads=2, mlp_dim=12)
@@ -39,6 +39,35 @@ def test_patch_embedding_equals_a_strided_convolution(random_params):
     )
     wanted = convolved.reshape(2, 6, 8) + params['bias']
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_stem_convolution_equals_the_library_s(random_params):
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 10, 5)), jnp.float32)
+    params = random_params(StemConv(7), images)
+    convolved = jax.lax.conv_general_dilated(
+        images,
+        params['kernel'],
+        window_strides=(2, 2),
+        padding=((1, 1), (1, 1)),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+    wanted = np.maximum(layer_norm(params['norm'], np.asarray(convolved + params['bias'])), 0)
+    found = StemConv(7).apply({'params': params}, images)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_stem_keeps_one_token_a_patch_and_sees_across_patches(random_params):
+    config = dataclasses.replace(CONFIG, stem_widths=(4,), num_layers=0)
+    images = some_images(1)
+    params = random_params(Vit(config), images)
+    assert params['stem_0']['kernel'].shape == (3, 3, 3, 4)
+    assert params['patch_embed']['kernel'].shape == (2, 2, 4, 8)
+    before = run(Vit(config), params, images)
+    assert before.shape == (1, 6, 8)
+    # Column 3 is the last of the first patch; an even position's window reaches one to its left.
+    after = run(Vit(config), params, images.at[0, 0, 3].add(1.0))
+    changed = np.abs(np.asarray(after - before)).max(-1)[0] > 1e-6
+    assert changed.tolist() == [True, True, False, False, False, False]
 
 
 def layer_norm(p, x):
@@ -203,6 +232,8 @@ def test_bfloat16_keeps_float32_parameters(random_params):
     'options, message',
     [
         ({'patch_size': 5}, r'VitConfig\.patch_size = 5 .* 8 x 12\. .*\[4\]'),
+        ({'patch_size': 0}, 'patch_size = 0 must be a positive multiple of 1'),
+        ({'patch_size': 4, 'stem_widths': (8, 8, 8)}, 'positive multiple of 8: each of the 3'),
         ({'num_heads': 3}, r'VitConfig\.num_heads = 3 does not divide width = 8'),
         ({'positions': 'sincos'}, r"VitConfig\.positions = 'sincos' .*learned, sincos2d"),
         ({'positions': 'sincos2d', 'width': 6}, r'VitConfig\.width = 6 .*multiple of 4'),

@@ -17,11 +17,15 @@ RATES = ('f1_at_0.5', 'precision_at_0.5', 'recall_at_0.5')
 RIGHT = {
     'digits_ocr': {'exact_match': 1, 'character_error_rate': 0},
     'digits_detect': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
+    'digits_spot': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
+    'digits_strip_spot': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
     'digits_count': {'exact_match': 1},
 }
 LOST = {
     'digits_ocr': {'exact_match': 0, 'character_error_rate': 1},
     'digits_detect': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
+    'digits_spot': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
+    'digits_strip_spot': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
     'digits_count': {'exact_match': 0},
 }
 
@@ -31,7 +35,7 @@ def test_metrics_on_the_test_split(name, dataset, vocabulary, score):
     found = list(dataset(name, 'test').take(300).as_numpy_iterator())
     metas = [json.loads(e['meta']) for e in found]
     assert len({meta['id'] for meta in metas}) == len(metas)
-    kind = 'strip' if name == 'digits_ocr' else 'scattered'
+    kind = 'strip' if name in ('digits_ocr', 'digits_strip_spot') else 'scattered'
     pictures = list(dict.fromkeys(untag_image(e['images'][0])[0] for e in found))
     assert pictures == [f'digits/{kind}/test/{i:06d}' for i in range(len(pictures))]
     answers = [vocabulary.decode(e['targets']) for e in found]
@@ -69,21 +73,35 @@ def test_what_is_asked_of_a_scene(dataset, vocabulary):
     assert vocabulary.decode(example['targets']) == str(len(record['objects']))
 
 
-@pytest.mark.parametrize(
-    ('group', 'kind', 'other'),
-    [('digits_strip_all', 'strip', 'ocr'), ('digits_scattered_all', 'scattered', 'answer en how')],
-)
-def test_groups_ask_all_they_know_of_a_training_scene(group, kind, other, dataset, vocabulary):
+def asked_in_group(group, kind, dataset, vocabulary):
+    """Yields (record, {prompt: answer}) of 20 training scenes with room for all pairs."""
     assert seqio.get_mixture_or_task(group).splits == ('train',)
     records = {record['id']: record for record in scenes.read_scenes('train', 20, kind)}
     examples = dataset(group, lengths={'inputs': 256, 'targets': 512}).take(20)
     for example in examples.as_numpy_iterator():
-        record = records[untag_image(example['images'][0])[0]]
-        ends = np.flatnonzero(example['inputs'] == 1) + 1
-        prompts = [vocabulary.decode(p) for p in np.split(example['inputs'], ends) if len(p)]
-        detected = {p.removeprefix('detect ') for p in prompts if p.startswith('detect ')}
+        prompts, answers = (
+            [vocabulary.decode(row) for row in np.split(ids, np.flatnonzero(ids == 1) + 1)[:-1]]
+            for ids in (example['inputs'], example['targets'])
+        )
+        yield records[untag_image(example['images'][0])[0]], dict(zip(prompts, answers, strict=True))
+
+
+def test_a_training_strip_is_read_with_and_without_boxes(dataset, vocabulary):
+    for record, asked in asked_in_group('digits_strip_all', 'strip', dataset, vocabulary):
+        assert set(asked) == {'ocr', 'spot text'}
+        assert asked['ocr'] == record['text']
+        found = CODEC.parse_strict(asked['spot text'])
+        assert ''.join(entry.label for entry in found) == record['text']
+        boxes = [entry['box'] for entry in record['objects']]
+        np.testing.assert_allclose([entry.box for entry in found], boxes, atol=0.5 / 1023)
+
+
+def test_groups_ask_all_they_know_of_a_training_scene(dataset, vocabulary):
+    for record, asked in asked_in_group('digits_scattered_all', 'scattered', dataset, vocabulary):
+        detected = {p.removeprefix('detect ') for p in asked if p.startswith('detect ')}
         labels = {entry['label'] for entry in record['objects']}
         assert labels < detected
         assert len(detected) == len(labels) + 1
-        assert len(prompts) == len(detected) + 1
-        assert sum(p.startswith(other) for p in prompts) == 1
+        assert len(asked) == len(detected) + 2
+        assert asked['answer en how many digits are in the image?'] == str(len(record['text']))
+        assert [e.label for e in CODEC.parse_strict(asked['spot text'])] == list(record['text'])

@@ -3,7 +3,7 @@
 import pytest
 
 from vlm.errors import UNANSWERED
-from vlm.tasks.ocr import add_ocr_task
+from vlm.tasks.ocr import add_ocr_task, add_spotting_task
 
 
 @pytest.fixture
@@ -29,3 +29,18 @@ def test_metrics(name, asked, score):
     assert found == {'exact_match': pytest.approx(1 / 3), 'character_error_rate': 0.1}
     lost = score(name, metas, [UNANSWERED] * 3)
     assert lost == {'exact_match': 0, 'character_error_rate': 1}
+
+
+def test_spotting_gives_boxes_with_texts_in_their_order(new_task, asked, score, image):
+    objects = [
+        {'label': 'Bar', 'box': [0.5, 0.25, 0.875, 0.75]},
+        {'label': '7', 'box': [0, 0, 1, 1]},
+    ]
+    name = new_task(add_spotting_task, [{'id': 'a', 'images': [image], 'objects': objects}])
+    ((prompt, answer, meta),) = asked(name)
+    assert prompt == 'spot text'
+    boxes = '<loc0512><loc0256><loc0895><loc0767>', '<loc0000><loc0000><loc1023><loc1023>'
+    assert answer == f'{boxes[0]} Bar ; {boxes[1]} 7'
+    # The second box is named wrongly: one of two is right.
+    found = score(name, [meta], [answer.replace(' 7', ' 1')])
+    assert (found['f1_at_0.5'], found['unreadable_boxes']) == (0.5, 0)

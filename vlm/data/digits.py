@@ -1,8 +1,9 @@
 """Scenes of real handwritten digits (scikit-learn's `load_digits`) composed by a seeded generator.
 
-Two kinds on 64 x 64 RGB: 'strip', one to six digits on a line to be read left to right, and
-'scattered', one to six digits anywhere to be found. Digits of the test scenes are never in a train
-scene. Scene i depends on (seed, split, kind, i) alone, so any process can make any scene.
+Two kinds, RGB, dark digits on light paper: 'strip', 16 x 64 pixels, one to six digits in the cells
+of a form from its left edge on, to be read left to right; and 'scattered', 64 x 64 pixels, one to
+six digits anywhere, to be found. Digits of the test scenes are never in a train scene. Scene i
+depends on (seed, split, kind, i) alone, so any process can make any scene.
 """
 
 import functools
@@ -23,10 +24,12 @@ KINDS = ('strip', 'scattered')
 CANVAS = 64
 MOST_DIGITS = 6
 # A size is the side of the square a whole 8 x 8 digit is resized to; its ink is rarely as wide.
-# Six of the smallest, with their gaps, are exactly as wide as the canvas.
-STRIP_SIZES = (9, 16)
-STRIP_GAP = 2
-SCATTERED_SIZES = (11, 20)
+STRIP_HEIGHT = 16
+STRIP_SIZES = range(9, 15)
+STRIP_GAP = 1
+# The smaller sizes are used where the usual ones find no place.
+SCATTERED_SIZES = range(16, 27)
+SMALLEST = 11
 SCATTERED_GAP = 1
 # Fainter ink than this is erased, so that what a box holds is what an eye can see.
 FAINTEST = 0.2
@@ -34,17 +37,15 @@ FAINTEST = 0.2
 
 @dataclass(frozen=True)
 class Digits:
-    """The digits of a split, resized to every size from STRIP_SIZES[0] to SCATTERED_SIZES[1].
+    """The digits of a split, resized to every size a scene may use.
 
     `indices` are rows of load_digits. `sprites[size][k]` is float32[h, w], the ink of digit k in
-    [0, 1], cropped to where it is not zero; `widths[size - STRIP_SIZES[0], k]` is at least its w
-    and never falls with the size.
+    [0, 1], cropped to where it is not zero.
     """
 
     indices: Int[np.ndarray, ' M']
     labels: Int[np.ndarray, ' M']
     sprites: dict[int, list[np.ndarray]]
-    widths: Int[np.ndarray, 'Z M']
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,9 @@ def _with_sprites(
     labels: Int[np.ndarray, ' M'],
     images: Float[np.ndarray, 'M 8 8'],
 ) -> Digits:
-    sizes = range(STRIP_SIZES[0], SCATTERED_SIZES[1] + 1)
+    sizes = range(STRIP_SIZES.start, SCATTERED_SIZES.stop)
     sprites = {size: [_crop(ink) for ink in _resize(images, size)] for size in sizes}
-    widths = np.array([[ink.shape[1] for ink in sprites[size]] for size in sizes])
-    return Digits(indices, labels, sprites, np.maximum.accumulate(widths))
+    return Digits(indices, labels, sprites)
 
 
 def _resize(images: Float[np.ndarray, 'M 8 8'], size: int) -> Float[np.ndarray, 'M size size']:
@@ -148,37 +148,46 @@ def _scene(digits: Digits, kind: str, key: np.ndarray, index: int) -> dict[str, 
     """Composes scene `index`: everything of its record but the id."""
     rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
     chosen = rng.integers(len(digits.labels), size=rng.integers(1, MOST_DIGITS + 1))
-    lay = _lay_strip if kind == 'strip' else _lay_scattered
+    lay, height = (
+        (_lay_strip, STRIP_HEIGHT) if kind == 'strip' else (_lay_scattered, CANVAS)
+    )
     placed = sorted(lay(rng, digits, chosen), key=lambda p: (p.box[1] + p.box[3], p.y))
+    scale = (height, CANVAS, height, CANVAS)
     return {
-        'images': [_png(_paint(rng, placed))],
+        'images': [_png(_paint(rng, placed, height))],
         'text': ''.join(p.label for p in placed),
         'kind': kind,
-        'objects': [{'label': p.label, 'box': [edge / CANVAS for edge in p.box]} for p in placed],
+        'objects': [
+            {'label': p.label, 'box': [edge / of for edge, of in zip(p.box, scale, strict=True)]}
+            for p in placed
+        ],
     }
 
 
 def _lay_strip(
     rng: np.random.Generator, digits: Digits, chosen: Int[np.ndarray, ' n']
 ) -> list[_Placed]:
-    """Puts digits of nearly one size side by side on a baseline, each up to a pixel off it."""
-    count, (smallest, largest) = len(chosen), STRIP_SIZES
-    room = CANVAS - STRIP_GAP * (count - 1)
-    fitting = int((digits.widths[: largest - smallest + 1, chosen].sum(1) <= room).sum())
-    size = int(rng.integers(smallest, smallest + fitting))
-    sizes = np.maximum(smallest, size - rng.integers(2, size=count)).tolist()
-    inks = [digits.sprites[s][k] for s, k in zip(sizes, chosen.tolist(), strict=True)]
-
-    room -= sum(ink.shape[1] for ink in inks)
-    spread = rng.integers(min(3, room // count) + 1, size=count)
-    x = int(rng.integers(room - spread[1:].sum() + 1))
-    bottom = int(rng.integers(size + 1, CANVAS))
-    jitter = rng.integers(-1, 2, size=count).tolist()
+    """Puts each digit into the next cell of a form, nearly as large as fits, up to a pixel off."""
+    edges = np.linspace(0, CANVAS, MOST_DIGITS + 1).astype(int)
+    offsets = rng.integers(-1, 2, size=(len(chosen), 2)).tolist()
+    smaller = rng.integers(3, size=len(chosen)).tolist()
     placed = []
-    for k, ink, space, off in zip(chosen, inks, [*spread[1:].tolist(), 0], jitter, strict=True):
-        placed.append(_Placed(str(digits.labels[k]), bottom + off - ink.shape[0], x, ink))
-        x += ink.shape[1] + STRIP_GAP + space
+    for k, left, right, (down, aside), less in zip(
+        chosen.tolist(), edges[:-1], edges[1:], offsets, smaller, strict=False
+    ):
+        room = int(right - left) - STRIP_GAP
+        inks = [ink for s in STRIP_SIZES if _fits(ink := digits.sprites[s][k], room)]
+        ink = inks[max(0, len(inks) - 1 - less)]
+        height, width = ink.shape
+        y = min(max((STRIP_HEIGHT - height) // 2 + down, 0), STRIP_HEIGHT - height)
+        x = int(left) + min(max((room - width) // 2 + aside, 0), room - width)
+        placed.append(_Placed(str(digits.labels[k]), y, x, ink))
     return placed
+
+
+def _fits(ink: np.ndarray, room: int) -> bool:
+    """Whether a digit fits a cell; those of the smallest size, nine pixels, always do."""
+    return ink.shape[0] <= STRIP_HEIGHT - 2 and ink.shape[1] <= room
 
 
 def _lay_scattered(
@@ -190,9 +199,9 @@ def _lay_scattered(
     boxes of the smallest size block at most 5 * (2 * 11 + 1)**2 = 2645 of the 54**2 = 2916 places
     of a sixth, so this ends.
     """
-    smallest, largest = SCATTERED_SIZES
-    for limit in range(largest, smallest - 1, -1):
-        sizes = rng.integers(smallest, limit + 1, size=len(chosen)).tolist()
+    for largest in range(SCATTERED_SIZES.stop - 1, SMALLEST - 1, -1):
+        least = min(SCATTERED_SIZES.start, largest)
+        sizes = rng.integers(least, largest + 1, size=len(chosen)).tolist()
         placed: list[_Placed] = []
         for k, size in zip(chosen.tolist(), sizes, strict=True):
             ink = digits.sprites[size][k]
@@ -216,15 +225,15 @@ def _free_places(placed: list[_Placed], height: int, width: int) -> Int[np.ndarr
     return np.flatnonzero(free)
 
 
-def _paint(rng: np.random.Generator, placed: list[_Placed]) -> UInt8[np.ndarray, 'H W 3']:
-    """Paints dark digits on a light background, or the reverse, each in a slightly other colour."""
+def _paint(
+    rng: np.random.Generator, placed: list[_Placed], height: int
+) -> UInt8[np.ndarray, 'H W 3']:
+    """Paints dark digits on light paper, each in a slightly other colour."""
     shades = rng.random((len(placed) + 1, 4), np.float32)
     tints = 40 * shades[:, 1:] - 20
     paper = (205 + 45 * shades[0, 0] + tints[0]).clip(0, 255)
     pens = 20 + 30 * shades[1, 0] + tints[1:]
-    if rng.integers(2):
-        paper, pens = 255 - paper, 255 - pens
-    pixels = np.empty((CANVAS, CANVAS, 3), np.uint8)
+    pixels = np.empty((height, CANVAS, 3), np.uint8)
     pixels[:] = paper.astype(np.uint8)
     for digit, pen in zip(placed, pens, strict=True):
         y0, x0, y1, x1 = digit.box

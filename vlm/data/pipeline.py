@@ -116,24 +116,29 @@ def tokenize(
     room = {k: (sequence_length or {}).get(k) for k in ('inputs', 'targets')}
     vocabularies = {k: output_features[k].vocabulary for k in room}
 
+    # One call into Python an example: a graph of small TensorFlow operations costs more.
+    def encode(prompts: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows: dict[str, list[int]] = {'inputs': [], 'targets': []}
+        for i, pair in enumerate(zip(prompts, answers, strict=True)):
+            ids = {
+                k: [*vocabularies[k].encode(text.decode()), vocabularies[k].eos_id]
+                for k, text in zip(rows, pair, strict=True)
+            }
+            if i and any(_overfull(rows[k], ids[k], room[k]) for k in rows):
+                break
+            for k in rows:
+                rows[k] += ids[k]
+        return tuple(np.array(rows[k][: room[k]], np.int32) for k in ('inputs', 'targets'))
+
     def convert(element: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        columns = {'inputs': element['prompts'], 'targets': element['answers']}
-        rows = {k: _encode(vocabularies[k], columns[k]) for k in columns}
-        fits = tf.ones([tf.size(element['prompts'])], bool)
-        for name, limit in room.items():
-            if limit is not None:
-                fits &= tf.cumsum(rows[name].row_lengths()) <= limit
-        # Fits is a prefix: the first pair stays whatever its length.
-        keep = tf.maximum(tf.reduce_sum(tf.cast(fits, tf.int32)), 1)
-        features = {k: row[:keep].flat_values[: room[k]] for k, row in rows.items()}
+        columns = [element['prompts'], element['answers']]
+        inputs, targets = tf.numpy_function(encode, columns, [tf.int32] * 2, stateful=False)
+        features = {'inputs': inputs, 'targets': targets}
+        features = {name: tf.ensure_shape(value, [None]) for name, value in features.items()}
         return {'images': element['images'], 'meta': element['metas'][0], **features}
 
     return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _encode(vocabulary: seqio.Vocabulary, texts: tf.Tensor) -> tf.RaggedTensor:
-    ids = tf.cast(vocabulary.encode_tf(texts), tf.int32)
-    if not isinstance(ids, tf.RaggedTensor):
-        ids = tf.RaggedTensor.from_tensor(ids)
-    ends = tf.fill([tf.shape(texts)[0], 1], tf.constant(vocabulary.eos_id, tf.int32))
-    return tf.concat([ids, ends], axis=1)
+def _overfull(row: list[int], ids: list[int], room: int | None) -> bool:
+    return room is not None and len(row) + len(ids) > room

@@ -13,6 +13,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.nn import masks
 from vlm.nn.attention import KeyValue
 from vlm.nn.layers import Embed, make_padding_mask
+from vlm.nn.positions import sincos_2d
 from vlm.nn.t5 import Decoder, Encoder, TextConfig
 from vlm.nn.vit import Connector, Vit, VitConfig
 
@@ -26,14 +27,22 @@ class NetworkConfig:
     `decoder_prefix`: the decoder cross-attends to the visual tokens and the prompt is the decoder's
     prefix (LiT-decoder, LocCa). `fusion_encoder`: a T5 encoder runs over [visual tokens ; prompt]
     and the decoder cross-attends to it (PaLI). `freeze_vision` keeps the vision encoder as it is.
+    `memory_positions` adds a sin-cos grid to the visual tokens once more where the text side gets
+    them, as DETR does (2005.12872): a decoder that must find things learns where they are sooner.
     """
 
     vision: VitConfig
     text: TextConfig
     wiring: str = 'decoder_prefix'
     freeze_vision: bool = False
+    memory_positions: bool = False
 
     def __post_init__(self):
+        if self.memory_positions and self.text.width % 4:
+            raise UserError(
+                f'TextConfig.width = {self.text.width} is no multiple of 4, which '
+                'NetworkConfig.memory_positions needs.'
+            )
         if self.wiring not in WIRINGS:
             raise unknown_name('wiring', self.wiring, WIRINGS, 'NetworkConfig.wiring')
         if self.wiring == 'fusion_encoder' and not self.text.num_encoder_layers:
@@ -84,6 +93,9 @@ class VisionTextNetwork(nn.Module):
         if self.config.freeze_vision:
             tokens = jax.lax.stop_gradient(tokens)
         tokens = self.connector(tokens)
+        if self.config.memory_positions:
+            grid = sincos_2d(*self.config.vision.grid, tokens.shape[-1])
+            tokens = tokens + jnp.asarray(grid, tokens.dtype)
         return tokens.reshape(batch, count * tokens.shape[1], tokens.shape[2])
 
     def encode(

@@ -105,12 +105,31 @@ def muon(
     """Muon for matrices, AdamW at `adam_share` of the learning rate for everything else.
 
     Muon (Jordan 2024, as optax.contrib has it) orthogonalises the momentum of a matrix; its rate is
-    that of an update of unit norm, so AdamW beside it wants a smaller one. Parameters of two axes
-    are matrices; the stacked layers of a scanned vision encoder have three and are left to AdamW.
+    that of an update of unit norm, so AdamW beside it wants a smaller one.
     """
     return contrib.muon(
         learning_rate,
         weight_decay=weight_decay,
         adam_b2=adam_b2,
         adam_learning_rate=lambda step: adam_share * learning_rate(step),
+        muon_weight_dimension_numbers=matrix_axes,
     )
+
+
+def matrix_axes(params: Any) -> Any:
+    """The axes of every parameter that is a matrix, or a stack of matrices; None for the others.
+
+    A `kernel` is [I, O], or [layers, I, O] in a scanned stack; a convolution's [H, W, I, O] is one
+    matrix of H * W * I rows. Embedding tables are matrices too, that of the relative positions
+    included: at AdamW's smaller rate a short run ends before the decoder knows what comes next to
+    what.
+    """
+    rows = {2: 0, 3: 1, 4: (0, 1, 2)}
+
+    def axes(path: tuple, value: Any) -> contrib.MuonDimensionNumbers | None:
+        name = str(getattr(path[-1], 'key', path[-1]))
+        if name != 'kernel' and not name.endswith('embedding'):
+            return None
+        return contrib.MuonDimensionNumbers(rows[value.ndim], value.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
