@@ -13,7 +13,7 @@ from vlm.data.envelope import untag_image
 from vlm.data.examples import Pair, fill
 from vlm.data.frames import image_frame
 from vlm.data.images import ImageError, encode_png
-from vlm.data.pipeline import one_pair_each, shuffle_pairs, tokenize
+from vlm.data.pipeline import encode
 from vlm.data.tasks import TaskSpec, add_group, add_task
 from vlm.tasks.augment import zoom_and_flip
 from vlm.tasks.captioning import add_captioning_task
@@ -196,19 +196,11 @@ def test_templates_and_boxes_do_give_location_tokens(new_task, dataset, vocabula
 # ---- groups: as many pairs as fit ----
 
 
-def tokenized(vocabulary, prompts: list[str], answers: list[str], **lengths) -> tuple:
-    """(prompts, answers, meta) of one example with these pairs, read back from its ids."""
-    element = {
-        'images': tf.constant([b'x']),
-        'prompts': tf.constant(prompts),
-        'answers': tf.constant(answers),
-        'metas': tf.constant([f'meta {i}' for i in range(len(prompts))]),
-    }
-    made = tokenize(
-        tf.data.Dataset.from_tensors(element), features.output_features(), lengths or None
-    )
-    (example,) = made.as_numpy_iterator()
-    return texts(vocabulary, example['inputs']), texts(vocabulary, example['targets']), example
+def encoded(vocabulary, prompts: list[str], answers: list[str], **lengths) -> tuple:
+    """(prompts, answers, ids) of one example with these pairs, read back from its ids."""
+    pairs = [Pair(*texts) for texts in zip(prompts, answers, strict=True)]
+    rows = encode(pairs, features.output_features(), lengths)
+    return *(texts(vocabulary, np.array(rows[k], int)) for k in ('inputs', 'targets')), rows
 
 
 def test_pairs_are_taken_in_order_while_both_sides_have_room(vocabulary):
@@ -216,9 +208,8 @@ def test_pairs_are_taken_in_order_while_both_sides_have_room(vocabulary):
     assert [len(vocabulary.encode(t)) for t in [*prompts, *answers]] == [1, 1, 2, 1, 1, 2, 1, 1]
 
     def fit(**lengths) -> int:
-        asked, said, example = tokenized(vocabulary, prompts, answers, **lengths)
+        asked, said, example = encoded(vocabulary, prompts, answers, **lengths)
         assert (asked, said) == (prompts[: len(asked)], answers[: len(asked)])
-        assert example['meta'] == b'meta 0'
         assert example['inputs'][-1] == example['targets'][-1] == 1
         return len(asked)
 
@@ -232,52 +223,23 @@ def test_pairs_are_taken_in_order_while_both_sides_have_room(vocabulary):
 
 def test_a_first_pair_too_long_is_cut_and_its_answer_has_no_end(vocabulary):
     prompts, answers = ['red red red', 'blue'], ['yes no yes no', 'no']
-    asked, said, example = tokenized(vocabulary, prompts, answers, inputs=9, targets=3)
+    asked, said, example = encoded(vocabulary, prompts, answers, inputs=9, targets=3)
     assert (asked, said) == (['red red red'], ['yes no yes'])
     assert 1 not in example['targets']
-    assert example['inputs'].tolist().count(1) == 1
-    asked, said, example = tokenized(vocabulary, prompts, answers, inputs=2, targets=9)
+    assert example['inputs'].count(1) == 1
+    asked, said, example = encoded(vocabulary, prompts, answers, inputs=2, targets=9)
     assert (asked, said) == (['red red'], ['yes no yes no'])
     assert 1 not in example['inputs']
     # Exactly as long as the room: nothing is cut, EOS is there.
-    _, said, example = tokenized(vocabulary, prompts, answers, inputs=9, targets=5)
+    _, said, example = encoded(vocabulary, prompts, answers, inputs=9, targets=5)
     assert (said, example['targets'][-1]) == (['yes no yes no'], 1)
 
 
 def test_empty_prompts_and_answers_are_an_end_each(vocabulary):
-    asked, said, example = tokenized(vocabulary, ['', 'red', ''], ['', '', 'no'])
-    assert example['inputs'].tolist() == [1, *vocabulary.encode('red'), 1, 1]
-    assert example['targets'].tolist() == [1, 1, *vocabulary.encode('no'), 1]
+    asked, said, example = encoded(vocabulary, ['', 'red', ''], ['', '', 'no'])
+    assert example['inputs'] == [1, *vocabulary.encode('red'), 1, 1]
+    assert example['targets'] == [1, 1, *vocabulary.encode('no'), 1]
     assert (asked, said) == (['', 'red', ''], ['', '', 'no'])
-
-
-def test_shuffled_pairs_stay_together():
-    element = {
-        'images': tf.constant([b'x']),
-        **{name: tf.constant([f'{name}{i}' for i in range(8)]) for name in ('prompts', 'answers')},
-        'metas': tf.constant([f'metas{i}' for i in range(8)]),
-    }
-    examples = list(shuffle_pairs(tf.data.Dataset.from_tensors(element).repeat(20)))
-    orders = [[int(p.numpy()[7:]) for p in e['prompts']] for e in examples]
-    for example, order in zip(examples, orders, strict=True):
-        assert sorted(order) == list(range(8))
-        for name in ('prompts', 'answers', 'metas'):
-            assert [v.numpy().decode() for v in example[name]] == [f'{name}{i}' for i in order]
-    assert len({order[0] for order in orders}) > 4
-
-
-def test_one_pair_each_repeats_the_images():
-    element = {
-        'images': tf.constant([b'x', b'y']),
-        'prompts': tf.constant(['p', 'q']),
-        'answers': tf.constant(['a', 'b']),
-        'metas': tf.constant(['m', 'n']),
-    }
-    found = list(one_pair_each(tf.data.Dataset.from_tensors(element)).as_numpy_iterator())
-    assert [{k: v.tolist() for k, v in e.items()} for e in found] == [
-        {'prompts': [b'p'], 'answers': [b'a'], 'metas': [b'm'], 'images': [b'x', b'y']},
-        {'prompts': [b'q'], 'answers': [b'b'], 'metas': [b'n'], 'images': [b'x', b'y']},
-    ]
 
 
 def drawn(vocabulary, examples) -> list[tuple[str, ...]]:

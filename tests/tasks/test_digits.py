@@ -83,7 +83,10 @@ def asked_in_group(group, kind, dataset, vocabulary):
             [vocabulary.decode(row) for row in np.split(ids, np.flatnonzero(ids == 1) + 1)[:-1]]
             for ids in (example['inputs'], example['targets'])
         )
-        yield records[untag_image(example['images'][0])[0]], dict(zip(prompts, answers, strict=True))
+        yield (
+            records[untag_image(example['images'][0])[0]],
+            dict(zip(prompts, answers, strict=True)),
+        )
 
 
 def test_a_training_strip_is_read_with_and_without_boxes(dataset, vocabulary):

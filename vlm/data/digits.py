@@ -148,9 +148,7 @@ def _scene(digits: Digits, kind: str, key: np.ndarray, index: int) -> dict[str, 
     """Composes scene `index`: everything of its record but the id."""
     rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
     chosen = rng.integers(len(digits.labels), size=rng.integers(1, MOST_DIGITS + 1))
-    lay, height = (
-        (_lay_strip, STRIP_HEIGHT) if kind == 'strip' else (_lay_scattered, CANVAS)
-    )
+    lay, height = (_lay_strip, STRIP_HEIGHT) if kind == 'strip' else (_lay_scattered, CANVAS)
     placed = sorted(lay(rng, digits, chosen), key=lambda p: (p.box[1] + p.box[3], p.y))
     scale = (height, CANVAS, height, CANVAS)
     return {

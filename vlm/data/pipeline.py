@@ -1,9 +1,10 @@
-"""The preprocessors of every task: record -> pairs -> token ids.
+"""The preprocessor of every task: record -> pairs -> token ids.
 
-`read_pairs` calls the task's reader (plain Python) on each record, `one_pair_each` or
-`shuffle_pairs` decides how many pairs share an example, `tokenize` makes the output features.
+One call into Python a record does all of it: the reader, the order of the pairs, the token ids. A
+graph of small TensorFlow operations would cost more than their work.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import tensorflow as tf
 from vlm.boxes import BoxFormatError
 from vlm.data.bad_data import bad_data
 from vlm.data.envelope import tag_image
-from vlm.data.examples import Augmentation, Pair, Reader
+from vlm.data.examples import Augmentation, Pair, Reader, Record
 from vlm.data.frames import image_frame, place_objects
 from vlm.data.prompts import template
 
@@ -25,120 +26,136 @@ Part = tuple[str, Reader, str]
 FAULTS = (LookupError, ValueError, TypeError, AttributeError, BoxFormatError)
 # As SeqIO hands it to a preprocessor: two int64 scalars.
 Seed = tuple[tf.Tensor, tf.Tensor]
+Features = Mapping[str, seqio.Feature]
+Lengths = Mapping[str, int | None]
+TEXTS = ('inputs', 'targets')
 
 
-def read_pairs(parts: Sequence[Part], augment: Augmentation | None = None):
-    """Preprocessor: each record becomes one element with all pairs that the readers make of it.
+def read_examples(parts: Sequence[Part], augment: Augmentation | None = None, group: bool = False):
+    """Preprocessor: examples of token ids from what the readers make of each record.
 
-    Elements: `{'images': string[n], 'prompts', 'answers', 'metas': string[k]}`. A record that a
-    reader cannot use yields no pairs, is counted and named.
+    With `group`, all pairs of a record in random order, as many as fit, are one example; without,
+    each pair is one, and the image's bytes are repeated, never its pixels. Examples are
+    `{'images': string[n], 'inputs': int32[I], 'targets': int32[O], 'meta'}`, every prompt and every
+    answer ended by EOS; `meta` is that of the first pair. A record that a reader cannot use yields
+    none, is counted and named.
     """
 
-    def preprocess(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def preprocess(
+        dataset: tf.data.Dataset, output_features: Features, sequence_length: Lengths | None = None
+    ) -> tf.data.Dataset:
         resolved = [(read, template(task, prompt)) for task, read, prompt in parts]
         frame = image_frame()
 
-        def call(example_id: bytes, images: np.ndarray, fields: bytes, seed: np.ndarray):
-            record = {**json.loads(fields), 'id': example_id.decode(), 'images': list(images)}
-            rng = np.random.default_rng(seed.astype(np.uint32))
+        def read_pairs(record: Record, rng: np.random.Generator) -> tuple[Record, list[Pair]]:
             try:
                 if augment is not None:
                     record = augment(record, rng)
                 record = place_objects(record, frame)
-                pairs = [pair for read, prompt in resolved for pair in read(record, prompt, rng)]
+                return record, [p for read, prompt in resolved for p in read(record, prompt, rng)]
             except FAULTS as error:
                 bad_data.add('unusable_records', record['id'], f'{type(error).__name__}: {error}')
-                pairs = []
-            return _as_arrays(record, pairs)
+                return record, []
+
+        def call(example_id: bytes, images: np.ndarray, fields: bytes, seed: np.ndarray):
+            record = {**json.loads(fields), 'id': example_id.decode(), 'images': list(images)}
+            rng = np.random.default_rng(seed.astype(np.uint32))
+            record, pairs = read_pairs(record, rng)
+            named = list(zip(_ids(record, pairs), pairs, strict=True))
+            if group and named:
+                rows = [[named[i] for i in rng.permutation(len(named))]]
+            else:
+                rows = [[pair] for pair in named]
+            encoded = [
+                encode([pair for _, pair in row], output_features, sequence_length or {})
+                for row in rows
+            ]
+            metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
+            return *_as_arrays(encoded), _images(record), np.array(metas, dtype=object)
 
         @seqio.map_over_dataset(num_seeds=1)
-        def read(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, tf.Tensor]:
-            images, prompts, answers, metas = tf.numpy_function(
+        def read(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, Any]:
+            *numbers, images, metas = tf.numpy_function(
                 call,
                 [element['id'], element['images'], element['record'], seed],
-                [tf.string] * 4,
+                [tf.int32, tf.int64] * len(TEXTS) + [tf.string] * 2,
             )
-            result = {'images': images, 'prompts': prompts, 'answers': answers, 'metas': metas}
-            return {name: tf.ensure_shape(value, [None]) for name, value in result.items()}
+            numbers = [tf.ensure_shape(value, [None]) for value in numbers]
+            rows = {
+                name: tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
+                for name, ids, lengths in zip(TEXTS, numbers[::2], numbers[1::2], strict=True)
+            }
+            metas = tf.ensure_shape(metas, [None])
+            return {'images': tf.ensure_shape(images, [None]), 'rows': {**rows, 'meta': metas}}
 
-        return read(dataset).filter(lambda element: tf.size(element['prompts']) > 0)
+        if group:
+            return read(dataset).filter(_holds_a_pair).map(_first_row)
+        return read(dataset).flat_map(_each_row)
 
     return preprocess
 
 
-def _as_arrays(record: Mapping[str, Any], pairs: Sequence[Pair]) -> tuple[np.ndarray, ...]:
-    one = len(pairs) == 1
-    ids = [record['id'] if one else f'{record["id"]}#{i}' for i in range(len(pairs))]
-    metas = [json.dumps(p.to_meta(i)) for p, i in zip(pairs, ids, strict=True)]
+def encode(
+    pairs: Sequence[Pair], output_features: Features, sequence_length: Lengths
+) -> dict[str, list[int]]:
+    """Returns the ids of as many pairs as fit, in order, prompts and answers each ended by EOS.
 
-    def column(values: Sequence[str]) -> np.ndarray:
-        return np.array([value.encode('utf-8', 'replace') for value in values], dtype=object)
+    A first pair that is too long by itself is cut to fit, its answer then without EOS: a cut answer
+    must not teach to stop.
+    """
+    rows: dict[str, list[int]] = {name: [] for name in TEXTS}
+    for i, pair in enumerate(pairs):
+        added = {
+            name: _encode_text(text, output_features[name].vocabulary)
+            for name, text in zip(TEXTS, (pair.prompt, pair.answer), strict=True)
+        }
+        full = any(
+            (room := sequence_length.get(name)) is not None and len(rows[name] + added[name]) > room
+            for name in TEXTS
+        )
+        if full and i:
+            break
+        for name in TEXTS:
+            rows[name] += added[name]
+    return {name: rows[name][: sequence_length.get(name)] for name in TEXTS}
 
+
+def _encode_text(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
+    # As bytes and back, for lone surrogates: every vocabulary gets what UTF-8 can hold.
+    readable = text.encode('utf-8', 'replace').decode()
+    return [*vocabulary.encode(readable), vocabulary.eos_id]
+
+
+def _ids(record: Record, pairs: Sequence[Pair]) -> list[str]:
+    if len(pairs) == 1:
+        return [record['id']]
+    return [f'{record["id"]}#{i}' for i in range(len(pairs))]
+
+
+def _images(record: Record) -> np.ndarray:
     # An image that is missing is told as one that cannot be decoded: the bytes carry the id.
     files = record['images'] or [b'']
-    images = np.array([tag_image(data, record['id']) for data in files], dtype=object)
-    prompts, answers = [p.prompt for p in pairs], [p.answer for p in pairs]
-    return images, column(prompts), column(answers), column(metas)
+    return np.array([tag_image(data, record['id']) for data in files], dtype=object)
 
 
-def one_pair_each(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Preprocessor: one example a pair; the image's bytes are repeated, never its pixels."""
-
-    def split(element: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
-        names = ('prompts', 'answers', 'metas')
-        rows = tf.data.Dataset.from_tensor_slices({name: element[name] for name in names})
-        return rows.map(
-            lambda row: {**{k: v[None] for k, v in row.items()}, 'images': element['images']}
-        )
-
-    return dataset.flat_map(split)
+def _as_arrays(rows: Sequence[Mapping[str, list[int]]]) -> list[np.ndarray]:
+    """Returns, for inputs and for targets, all ids in one array and how many each row has."""
+    arrays = []
+    for name in TEXTS:
+        columns = [row[name] for row in rows]
+        arrays.append(np.array(list(itertools.chain.from_iterable(columns)), np.int32))
+        arrays.append(np.array([len(ids) for ids in columns], np.int64))
+    return arrays
 
 
-@seqio.map_over_dataset(num_seeds=1)
-def shuffle_pairs(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, tf.Tensor]:
-    """Preprocessor: the pairs of each example in random order, so that `tokenize` cuts any."""
-    count = tf.size(element['prompts'])
-    order = tf.argsort(tf.random.stateless_uniform([count], seed))
-    names = ('prompts', 'answers', 'metas')
-    return {**element, **{name: tf.gather(element[name], order) for name in names}}
+def _holds_a_pair(element: Mapping[str, Any]) -> tf.Tensor:
+    return tf.size(element['rows']['meta']) > 0
 
 
-def tokenize(
-    dataset: tf.data.Dataset,
-    output_features: Mapping[str, seqio.Feature],
-    sequence_length: Mapping[str, int] | None = None,
-) -> tf.data.Dataset:
-    """Preprocessor: prompts and answers to ids, each ended by EOS, as many pairs as fit.
-
-    Pairs are taken in order while both `inputs` and `targets` have room. A first pair that is too
-    long by itself is cut to fit, its answer then without EOS: a cut answer must not teach to stop.
-    """
-    room = {k: (sequence_length or {}).get(k) for k in ('inputs', 'targets')}
-    vocabularies = {k: output_features[k].vocabulary for k in room}
-
-    # One call into Python an example: a graph of small TensorFlow operations costs more.
-    def encode(prompts: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rows: dict[str, list[int]] = {'inputs': [], 'targets': []}
-        for i, pair in enumerate(zip(prompts, answers, strict=True)):
-            ids = {
-                k: [*vocabularies[k].encode(text.decode()), vocabularies[k].eos_id]
-                for k, text in zip(rows, pair, strict=True)
-            }
-            if i and any(_overfull(rows[k], ids[k], room[k]) for k in rows):
-                break
-            for k in rows:
-                rows[k] += ids[k]
-        return tuple(np.array(rows[k][: room[k]], np.int32) for k in ('inputs', 'targets'))
-
-    def convert(element: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        columns = [element['prompts'], element['answers']]
-        inputs, targets = tf.numpy_function(encode, columns, [tf.int32] * 2, stateful=False)
-        features = {'inputs': inputs, 'targets': targets}
-        features = {name: tf.ensure_shape(value, [None]) for name, value in features.items()}
-        return {'images': element['images'], 'meta': element['metas'][0], **features}
-
-    return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+def _first_row(element: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    return {'images': element['images'], **{k: row[0] for k, row in element['rows'].items()}}
 
 
-def _overfull(row: list[int], ids: list[int], room: int | None) -> bool:
-    return room is not None and len(row) + len(ids) > room
+def _each_row(element: Mapping[str, Any]) -> tf.data.Dataset:
+    rows = tf.data.Dataset.from_tensor_slices(element['rows'])
+    return rows.map(lambda row: {'images': element['images'], **row})

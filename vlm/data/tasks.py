@@ -14,7 +14,7 @@ import seqio
 from vlm.boxes import BoxCodec
 from vlm.data.examples import Augmentation, Reader
 from vlm.data.features import output_features
-from vlm.data.pipeline import one_pair_each, read_pairs, shuffle_pairs, tokenize
+from vlm.data.pipeline import read_examples
 from vlm.data.sources import RecordSource
 from vlm.errors import unknown_name
 from vlm.vocab import unescape
@@ -64,7 +64,7 @@ def add_task(
       augment: moves the images and boxes of a record; for sources with a train split only.
     """
     spec = TaskSpec(name, read, prompt, tuple(metrics), score, codec)
-    _register(name, source, [spec], [one_pair_each], augment, spec.metrics)
+    _register(name, source, [spec], augment, spec.metrics)
     _SPECS[name] = spec
     return spec
 
@@ -80,7 +80,7 @@ def add_group(
     The image is encoded once for as many pairs as fit the lengths of `inputs` and `targets`, drawn
     anew each time. It has no metrics: evaluate the members.
     """
-    _register(name, source, members, [shuffle_pairs], augment, ())
+    _register(name, source, members, augment, (), group=True)
 
 
 def spec_of(name: str) -> TaskSpec:
@@ -99,15 +99,15 @@ def _register(
     name: str,
     source: RecordSource,
     specs: Sequence[TaskSpec],
-    layout: Sequence[Callable],
     augment: Augmentation | None,
     metrics: Sequence[MetricFn],
+    group: bool = False,
 ) -> None:
     parts = [(spec.name, spec.read, spec.prompt) for spec in specs]
     seqio.TaskRegistry.add(
         name,
         source=source,
-        preprocessors=[read_pairs(parts, augment), *layout, tokenize],
+        preprocessors=[read_examples(parts, augment, group)],
         output_features=output_features(),
         postprocess_fn=postprocess,
         metric_fns=list(metrics),

@@ -19,9 +19,9 @@ POSITIONS = ('learned', 'sincos2d')
 class VitConfig:
     """Sizes of a vision encoder. `image_size` is (height, width) in pixels.
 
-    `stem_widths` puts a convolution 3 x 3 of stride 2 for each of its channel counts before the patch
-    embedding, which then cuts smaller patches: still one token a `patch_size`, but edges that lie
-    across two patches are seen ("Early convolutions help transformers see better", 2106.14881).
+    `stem_widths` puts a convolution 3 x 3 of stride 2 for each of its channel counts before the
+    patch embedding, which then cuts smaller patches: still one token a `patch_size`, but edges that
+    lie across two patches are seen ("Early convolutions help transformers see better", 2106.14881).
     `scan_layers` runs the blocks as one loop over stacked parameters: quick to compile and, on CPU,
     faster: unrolled, XLA fuses the sum of all earlier blocks into every reader of the residual
     stream, at a cost that grows with the square of the depth.
@@ -45,7 +45,8 @@ class VitConfig:
         if self.patch_size < 1 or self.patch_size % self.stem_stride:
             raise UserError(
                 f'VitConfig.patch_size = {self.patch_size} must be a positive multiple of '
-                f'{self.stem_stride}: each of the {len(self.stem_widths)} stem_widths halves the image.'
+                f'{self.stem_stride}: each of the {len(self.stem_widths)} stem_widths halves the '
+                'image.'
             )
         if height % self.patch_size or width % self.patch_size:
             fits = [p for p in range(4, 65) if height % p == 0 and width % p == 0]
