@@ -27,6 +27,11 @@ MOST_DIGITS = 6
 STRIP_HEIGHT = 16
 STRIP_SIZES = range(9, 15)
 STRIP_GAP = 1
+# How often a strip has 1, 2, ... digits. Short ones teach the digits, long ones then their order.
+STRIP_LENGTHS = {
+    'train': np.array([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6]) / 2.45,
+    'test': np.full(6, 1 / 6),
+}
 # The smaller sizes are used where the usual ones find no place.
 SCATTERED_SIZES = range(16, 27)
 SMALLEST = 11
@@ -85,8 +90,9 @@ def read_scenes(
     # counter the scene, so scenes share no random numbers and need no predecessors.
     source = np.random.SeedSequence([seed, SPLITS.index(split), KINDS.index(kind)])
     key = source.generate_state(2, np.uint64)
+    lengths = STRIP_LENGTHS[split] if kind == 'strip' else STRIP_LENGTHS['test']
     return (
-        {'id': f'digits/{kind}/{split}/{index:06d}', **_scene(digits, kind, key, index)}
+        {'id': f'digits/{kind}/{split}/{index:06d}', **_scene(digits, kind, lengths, key, index)}
         for index in range(shard_index, count, num_shards)
     )
 
@@ -144,10 +150,13 @@ def _crop(ink: Float[np.ndarray, 'H W']) -> Float[np.ndarray, 'h w']:
     return ink[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
 
 
-def _scene(digits: Digits, kind: str, key: np.ndarray, index: int) -> dict[str, Any]:
+def _scene(
+    digits: Digits, kind: str, lengths: Float[np.ndarray, '6'], key: np.ndarray, index: int
+) -> dict[str, Any]:
     """Composes scene `index`: everything of its record but the id."""
     rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
-    chosen = rng.integers(len(digits.labels), size=rng.integers(1, MOST_DIGITS + 1))
+    count = 1 + rng.choice(MOST_DIGITS, p=lengths)
+    chosen = rng.integers(len(digits.labels), size=count)
     lay, height = (_lay_strip, STRIP_HEIGHT) if kind == 'strip' else (_lay_scattered, CANVAS)
     placed = sorted(lay(rng, digits, chosen), key=lambda p: (p.box[1] + p.box[3], p.y))
     scale = (height, CANVAS, height, CANVAS)

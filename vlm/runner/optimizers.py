@@ -98,7 +98,7 @@ def warmup_rsqrt(
 
 def muon(
     learning_rate: Schedule,
-    adam_share: float = 0.1,
+    adam_share: float = 0.3,
     weight_decay: float = 0.0,
     adam_b2: float = 0.99,
 ) -> optax.GradientTransformation:
