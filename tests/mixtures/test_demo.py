@@ -36,9 +36,9 @@ def sources(examples) -> list[str]:
 def test_rates_and_training_images_only(stream):
     counts = collections.Counter(sources(stream.take(DRAWS)))
     assert set(counts) == {'easy_vqa/train', 'digits/strip/train', 'digits/scattered/train'}
-    # Three standard deviations of a share of one half among 200 are 0.106.
-    assert abs(counts['easy_vqa/train'] / DRAWS - 0.5) < 0.106
-    assert abs(counts['digits/strip/train'] / DRAWS - 0.25) < 0.106
+    # Three standard deviations of a share of 0.35 among 200 are 0.101.
+    assert abs(counts['easy_vqa/train'] / DRAWS - 0.3) < 0.101
+    assert abs(counts['digits/strip/train'] / DRAWS - 0.35) < 0.101
 
 
 def test_every_example_fits_and_trains_something(stream):
@@ -59,10 +59,10 @@ def test_every_example_fits_and_trains_something(stream):
     del iterator
 
 
-def test_the_evaluation_is_of_every_declared_task_on_held_out_images():
+def test_the_evaluation_is_of_every_task_but_spotting_on_held_out_images():
     tasks = seqio.get_subtasks(seqio.get_mixture_or_task('demo_eval'))
     known = {name for name in declared() if name.startswith(('easy_vqa', 'digits_'))}
-    assert {task.name for task in tasks} == known
+    assert {task.name for task in tasks} == known - {'digits_spot', 'digits_strip_spot'}
     for task in tasks:
         assert 'test' in task.splits
         assert task.predict_metric_fns

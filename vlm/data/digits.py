@@ -27,11 +27,9 @@ MOST_DIGITS = 6
 STRIP_HEIGHT = 16
 STRIP_SIZES = range(9, 15)
 STRIP_GAP = 1
-# How often a strip has 1, 2, ... digits. Short ones teach the digits, long ones then their order.
-STRIP_LENGTHS = {
-    'train': np.array([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6]) / 2.45,
-    'test': np.full(6, 1 / 6),
-}
+# A test scene has 1, 2, ... 6 digits equally often, a train scene of n digits is as frequent as
+# n**-power: short ones teach what digits look like, long ones then which is where.
+TRAIN_POWER = {'strip': 0.5, 'scattered': 1.0}
 # The smaller sizes are used where the usual ones find no place.
 SCATTERED_SIZES = range(16, 27)
 SMALLEST = 11
@@ -90,11 +88,18 @@ def read_scenes(
     # counter the scene, so scenes share no random numbers and need no predecessors.
     source = np.random.SeedSequence([seed, SPLITS.index(split), KINDS.index(kind)])
     key = source.generate_state(2, np.uint64)
-    lengths = STRIP_LENGTHS[split] if kind == 'strip' else STRIP_LENGTHS['test']
+    lengths = _lengths(split, kind)
     return (
         {'id': f'digits/{kind}/{split}/{index:06d}', **_scene(digits, kind, lengths, key, index)}
         for index in range(shard_index, count, num_shards)
     )
+
+
+def _lengths(split: str, kind: str) -> Float[np.ndarray, ' n']:
+    """How often a scene has 1, 2, ... digits."""
+    power = TRAIN_POWER[kind] if split == 'train' else 0.0
+    shares = np.arange(1, MOST_DIGITS + 1) ** -power
+    return shares / shares.sum()
 
 
 @functools.lru_cache(maxsize=len(SPLITS))
@@ -151,7 +156,7 @@ def _crop(ink: Float[np.ndarray, 'H W']) -> Float[np.ndarray, 'h w']:
 
 
 def _scene(
-    digits: Digits, kind: str, lengths: Float[np.ndarray, '6'], key: np.ndarray, index: int
+    digits: Digits, kind: str, lengths: Float[np.ndarray, ' n'], key: np.ndarray, index: int
 ) -> dict[str, Any]:
     """Composes scene `index`: everything of its record but the id."""
     rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))

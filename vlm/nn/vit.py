@@ -42,17 +42,17 @@ class VitConfig:
 
     def __post_init__(self):
         height, width = self.image_size
-        if self.patch_size < 1 or self.patch_size % self.stem_stride:
-            raise UserError(
-                f'VitConfig.patch_size = {self.patch_size} must be a positive multiple of '
-                f'{self.stem_stride}: each of the {len(self.stem_widths)} stem_widths halves the '
-                'image.'
-            )
-        if height % self.patch_size or width % self.patch_size:
+        if self.patch_size < 1 or height % self.patch_size or width % self.patch_size:
             fits = [p for p in range(4, 65) if height % p == 0 and width % p == 0]
             raise UserError(
                 f'VitConfig.patch_size = {self.patch_size} does not divide the image size '
                 f'{height} x {width}. Patch sizes that do: {fits}.'
+            )
+        if self.patch_size % self.stem_stride:
+            raise UserError(
+                f'VitConfig.patch_size = {self.patch_size} must be a multiple of '
+                f'{self.stem_stride}: each of the {len(self.stem_widths)} stem_widths halves the '
+                'image.'
             )
         if self.width % self.num_heads:
             raise UserError(

@@ -43,7 +43,8 @@ class Serving:
     def from_json(cls, content: Mapping[str, Any]) -> 'Serving':
         network = dict(content['network'])
         vision, text = dict(network['vision']), dict(network['text'])
-        vision['image_size'] = tuple(vision['image_size'])
+        # JSON has no tuples, and a configuration must be hashable.
+        vision = {k: tuple(v) if isinstance(v, list) else v for k, v in vision.items()}
         network |= {'vision': VitConfig(**vision), 'text': TextConfig(**text)}
         codecs = {task: BoxCodec(**codec) for task, codec in content['codecs'].items()}
         fields = {**content, 'network': NetworkConfig(**network), 'codecs': codecs}
