@@ -7,8 +7,9 @@ import numpy as np
 from vlm.boxes import BoxCodec
 from vlm.data.examples import Augmentation, Pair, Record, fill
 from vlm.data.sources import RecordSource
-from vlm.data.tasks import TaskSpec, add_task
+from vlm.data.tasks import TaskSpec
 from vlm.metrics.detection import labelled_boxes, labelled_boxes_per_example
+from vlm.tasks.box_answers import add_box_task
 
 PROMPT = 'detect {label}'
 
@@ -50,14 +51,14 @@ def add_detection_task(
     augment: Augmentation | None = None,
 ) -> TaskSpec:
     """Registers a detection task over records with `objects` of `label` and `box`."""
-    reader = functools.partial(read, codec=codec, labels=labels, absent=absent, labelled=labelled)
-    return add_task(
+    reader = functools.partial(read, labels=labels, absent=absent, labelled=labelled)
+    return add_box_task(
         name,
         source,
         reader,
         prompt,
-        (functools.partial(labelled_boxes, codec=codec),),
-        functools.partial(labelled_boxes_per_example, codec=codec),
-        codec=codec,
-        augment=augment,
+        labelled_boxes,
+        labelled_boxes_per_example,
+        codec,
+        augment,
     )

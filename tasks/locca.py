@@ -9,7 +9,6 @@ only at evaluation. Here the caption is part of the prompt both times, so that w
 what was trained; a template without `{caption}` gives the original form.
 """
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +19,7 @@ from vlm.data.sources import RecordSource
 from vlm.data.tasks import MetricFn, TaskSpec, add_task
 from vlm.metrics.detection import box_readout, box_readout_per_example
 from vlm.metrics.text import exact_match, exact_match_per_example
+from vlm.tasks.box_answers import add_box_task
 from vlm.vocab import escape
 
 CAP_PROMPT = 'Cap:'
@@ -82,7 +82,9 @@ def add_aref_task(
     augment: Augmentation | None = None,
 ) -> TaskSpec:
     """Registers caption -> box over records with `objects` of `box` and `caption` or `label`."""
-    return _add_box_task(name, source, read_aref, prompt, codec, augment)
+    return add_box_task(
+        name, source, read_aref, prompt, box_readout, box_readout_per_example, codec, augment
+    )
 
 
 def add_gcap_task(
@@ -93,17 +95,6 @@ def add_gcap_task(
     augment: Augmentation | None = None,
 ) -> TaskSpec:
     """Registers image -> box and caption; the metric reads the box."""
-    return _add_box_task(name, source, read_gcap, prompt, codec, augment)
-
-
-def _add_box_task(name, source, read, prompt, codec, augment) -> TaskSpec:
-    return add_task(
-        name,
-        source,
-        functools.partial(read, codec=codec),
-        prompt,
-        (functools.partial(box_readout, codec=codec),),
-        functools.partial(box_readout_per_example, codec=codec),
-        codec=codec,
-        augment=augment,
+    return add_box_task(
+        name, source, read_gcap, prompt, box_readout, box_readout_per_example, codec, augment
     )

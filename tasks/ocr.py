@@ -3,7 +3,6 @@
 Spotting: `spot text` -> every piece of text with its box, in the same order.
 """
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from vlm.data.sources import RecordSource
 from vlm.data.tasks import MetricFn, TaskSpec, add_task
 from vlm.metrics.detection import labelled_boxes, labelled_boxes_per_example
 from vlm.metrics.text import character_error_rate, exact_match, exact_match_per_example
+from vlm.tasks.box_answers import add_box_task
 from vlm.vocab import escape
 
 PROMPT = 'ocr'
@@ -52,13 +52,13 @@ def add_spotting_task(
     augment: Augmentation | None = None,
 ) -> TaskSpec:
     """Registers a task that finds and reads: records with `objects` of `label` (text) and `box`."""
-    return add_task(
+    return add_box_task(
         name,
         source,
-        functools.partial(read_spots, codec=codec),
+        read_spots,
         prompt,
-        (functools.partial(labelled_boxes, codec=codec),),
-        functools.partial(labelled_boxes_per_example, codec=codec),
-        codec=codec,
-        augment=augment,
+        labelled_boxes,
+        labelled_boxes_per_example,
+        codec,
+        augment,
     )

@@ -25,6 +25,17 @@ def pytest_configure() -> None:
         sys.path[:] = found
 
 
+@pytest.fixture(scope='module')
+def quick_compilation():
+    """For networks that run for microseconds: spares the seconds of optimising them."""
+    import jax
+
+    before = jax.config.read('jax_disable_most_optimizations')
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+    jax.config.update('jax_disable_most_optimizations', before)
+
+
 # ---- tasks in miniature; imports are inside, because the hook above comes first ----
 
 SMALL_TEXTS = [

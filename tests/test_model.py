@@ -10,13 +10,15 @@ import optax
 import pytest
 from clu import metrics as clu_metrics
 
-from vlm.data.rows import make_row
 from vlm.errors import UserError
 from vlm.losses import NORMALIZERS
 from vlm.model import VisionTextModel
 from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
+
+import miniature
+from miniature import random_params
 
 VOCAB, PROMPT, ANSWER = 9, 5, 6
 
@@ -25,13 +27,7 @@ PAIRS = [([5, 6, 7, 8, 1], [7, 8, 1]), ([4, 1], [6, 5, 4, 3, 2, 1]), ([1], [3, 1
 OWN_ROWS = [[pair] for pair in PAIRS]
 
 
-@pytest.fixture(autouse=True, scope='module')
-def quick_compilation():
-    """These networks run for microseconds and compile for seconds: spare the optimiser's time."""
-    before = jax.config.read('jax_disable_most_optimizations')
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', before)
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @functools.lru_cache
@@ -44,35 +40,11 @@ def make_model(wiring: str, layers: int = 1, vocab: int = VOCAB, dropout: float 
     return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, wiring)), **options)
 
 
-def make_batch(wiring: str, rows, prompt: int = PROMPT, answer: int = ANSWER) -> dict:
-    """A batch whose rows are lists of pairs; every image of it is different."""
-    length = answer if wiring == 'fusion_encoder' else prompt + answer
-    names = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 'segment_ids')
-    lengths = {f'decoder_{name}': length for name in names} | {'encoder_input_tokens': prompt}
-    joined = [
-        [np.array(sum(part, []), np.int32) for part in zip(*row, strict=True)] for row in rows
-    ]
-    made = [make_row(wiring, inputs, targets, lengths) for inputs, targets in joined]
-    pixels = np.random.default_rng(7).integers(0, 256, (len(rows), 1, 8, 8, 3), np.uint8)
-    return {
-        'images': jnp.asarray(pixels),
-        'image_mask': jnp.ones((len(rows), 1), bool),
-        **{name: jnp.asarray(np.stack([row[name] for row in made])) for name in made[0]},
-    }
+make_batch = functools.partial(miniature.make_batch, prompt=PROMPT, answer=ANSWER)
 
 
 def shapes_of(batch) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in batch.items()}
-
-
-def random_params(model, batch, spread: float = 0.5, seed: int = 0):
-    """Parameters without compiling an initialiser; none of them 0 or 1."""
-    init = functools.partial(model.get_initial_variables, input_shapes=shapes_of(batch))
-    declared = jax.eval_shape(init, jax.random.key(0))['params']
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(0, spread, leaf.shape), leaf.dtype), declared
-    )
 
 
 @functools.lru_cache
@@ -99,7 +71,7 @@ def setting(request):
     """A model with every term of the loss, parameters, and a row for each pair."""
     model = make_model(request.param, z_loss=0.01, label_smoothing=0.2)
     batch = make_batch(request.param, OWN_ROWS)
-    return model, random_params(model, batch), batch, jitted(model, 'eval_fn')
+    return model, random_params(model.module, batch), batch, jitted(model, 'eval_fn')
 
 
 def test_loss_and_metrics_by_formula(setting):
@@ -160,7 +132,7 @@ def test_a_row_without_any_image_has_a_finite_loss(setting):
 def test_dropout_needs_a_key():
     model, still = make_model('decoder_prefix', dropout=0.5), make_model('decoder_prefix')
     batch = make_batch('decoder_prefix', OWN_ROWS)
-    params = random_params(model, batch)
+    params = random_params(model.module, batch)
     keys = [jax.random.key(seed, impl='rbg') for seed in (0, 0, 1)]
     dropped = [float(jitted(model, 'loss_fn')(params, batch, key)[0]) for key in keys]
     assert dropped[0] == dropped[1] != dropped[2]
@@ -172,7 +144,7 @@ def test_dropout_needs_a_key():
 def test_packed_rows_have_the_loss_of_rows_of_their_own():
     own, packed = (
         make_batch('decoder_prefix', OWN_ROWS),
-        make_batch('decoder_prefix', [PAIRS], 10, 12),
+        make_batch('decoder_prefix', [PAIRS], prompt=10, answer=12),
     )
     # Three rows of the same image, and one row that the image is encoded for once.
     own['images'] = jnp.repeat(packed['images'], 3, axis=0)
@@ -182,7 +154,7 @@ def test_packed_rows_have_the_loss_of_rows_of_their_own():
     def losses(params, batch):
         return jnp.stack([model.eval_fn(params, batch)[0] for model in models])
 
-    params = random_params(models[0], own)
+    params = random_params(models[0].module, own)
     wanted = losses(params, own)
     assert len(set(wanted.tolist())) == 3
     np.testing.assert_allclose(losses(params, packed), wanted, rtol=1e-5)
@@ -199,7 +171,7 @@ def test_max_answer_tokens_computes_fewer_logits_for_the_same_loss_and_metrics()
     batch = make_batch('decoder_prefix', OWN_ROWS)
     full = make_model('decoder_prefix', **options)
     short = make_model('decoder_prefix', max_answer_tokens=ANSWER, **options)
-    params = random_params(full, batch)
+    params = random_params(full.module, batch)
     wanted = jitted(full, 'eval_fn')(params, batch)
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5),
@@ -262,7 +234,7 @@ def predicted(request):
     model = make_model(wiring, LAYERS[wiring])
     batch = make_batch(wiring, [*OWN_ROWS, [([], [])]])
     batch['image_mask'] = batch['image_mask'].at[-1].set(False)
-    params = random_params(model, batch, **LUCKY[wiring])
+    params = random_params(model.module, batch, **LUCKY[wiring])
     return model, params, batch, predictor(model)(params, batch)
 
 
@@ -351,7 +323,7 @@ def test_score_of_a_predicted_answer_is_what_prediction_said(predicted):
 
 def test_answers_that_leave_no_room_for_a_prompt_are_refused():
     model, batch = make_model('decoder_prefix'), make_batch('decoder_prefix', OWN_ROWS)
-    params = random_params(model, batch)
+    params = random_params(model.module, batch)
     with pytest.raises(UserError, match=r'max_decode_length = 12 .* rows of 11 tokens'):
         jax.eval_shape(functools.partial(model.predict_batch, max_decode_length=12), params, batch)
 
@@ -377,7 +349,9 @@ def lesson():
 
     The prompts are the same: only the image tells the answers apart.
     """
-    batch = make_batch('decoder_prefix', [[(encode('what'), encode(t))] for t in TEXTS], 5, 13)
+    batch = make_batch(
+        'decoder_prefix', [[(encode('what'), encode(t))] for t in TEXTS], prompt=5, answer=13
+    )
     model = make_model('decoder_prefix', vocab=len(LETTERS))
     init = functools.partial(model.get_initial_variables, input_shapes=shapes_of(batch))
     tree = jax.jit(init)(jax.random.key(0, impl='rbg'))['params']

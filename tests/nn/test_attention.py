@@ -9,6 +9,8 @@ import pytest
 
 from vlm.nn.attention import Attention, KeyValue
 
+from miniature import random_params
+
 HEADS, SIZE, WIDTH = 2, 3, 5
 
 
@@ -39,7 +41,7 @@ def run(module, params, *args):
 
 
 @pytest.fixture
-def make(random_params):
+def make():
     def build(**options):
         module = Attention(HEADS, SIZE, **options)
         rng = np.random.default_rng(1)

@@ -10,6 +10,8 @@ import pytest
 
 from vlm.nn.layers import ACTIVATIONS, Dense, Embed, LayerNorm, Mlp, RMSNorm, make_padding_mask
 
+from miniature import random_params
+
 
 def apply(module, params, *args, **options):
     params = jax.tree.map(jnp.array, params, is_leaf=lambda node: not isinstance(node, dict))
@@ -59,7 +61,7 @@ def test_layer_norm_by_hand():
 
 
 @pytest.mark.parametrize('norm', [RMSNorm, LayerNorm])
-def test_norms_take_statistics_in_float32_whatever_the_dtype(norm, random_params):
+def test_norms_take_statistics_in_float32_whatever_the_dtype(norm):
     # Around 300 bfloat16 has every second integer only: their mean is not among its numbers.
     x = jnp.array([300.0, 302.0, 304.0, 310.0], jnp.bfloat16)
     params = random_params(norm(), x)
@@ -109,7 +111,7 @@ def test_gated_mlp_activates_one_half_and_multiplies_with_the_other():
     np.testing.assert_allclose(found, [[2 * gelu(1.0) * 3 + gelu(-1.0) * 5]], rtol=1e-6)
 
 
-def test_dropout_acts_only_when_not_deterministic(random_params):
+def test_dropout_acts_only_when_not_deterministic():
     mlp, x = Mlp(64, dropout=0.5), jnp.ones((1, 4))
     params = random_params(mlp, x)
     still = apply(mlp, params, x)
@@ -132,7 +134,7 @@ def test_padding_mask():
         (Embed(5, 2, dtype=jnp.bfloat16), jnp.ones((1, 2), jnp.int32)),
     ],
 )
-def test_bfloat16_is_for_activations_only(module, x, random_params):
+def test_bfloat16_is_for_activations_only(module, x):
     params = random_params(module, x)  # of the dtypes that the initialisers declare
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
     assert apply(module, params, x).dtype == jnp.bfloat16

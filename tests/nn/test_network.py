@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlm.data.rows import make_row
 from vlm.errors import UserError
 from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
+
+import miniature
+from miniature import random_params
 
 VOCAB, WIDTH = 11, 16
 VISION = VitConfig((8, 8), 4, width=8, num_layers=1, num_heads=2, mlp_dim=16)
@@ -31,21 +33,7 @@ def config(wiring: str = 'decoder_prefix', **options) -> NetworkConfig:
     return NetworkConfig(**{'vision': VISION, 'text': text, 'wiring': wiring, **options})
 
 
-def make_batch(wiring: str, rows, images: int = 2) -> dict[str, jnp.ndarray]:
-    """A batch whose rows are lists of pairs; every image of it is different."""
-    length = ANSWER if wiring == 'fusion_encoder' else PROMPT + ANSWER
-    names = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 'segment_ids')
-    lengths = {f'decoder_{name}': length for name in names} | {'encoder_input_tokens': PROMPT}
-    joined = [
-        [np.array(sum(part, []), np.int32) for part in zip(*row, strict=True)] for row in rows
-    ]
-    made = [make_row(wiring, inputs, targets, lengths) for inputs, targets in joined]
-    pixels = np.random.default_rng(7).integers(0, 256, (len(rows), images, 8, 8, 3), np.uint8)
-    return {
-        'images': jnp.asarray(pixels),
-        'image_mask': jnp.ones((len(rows), images), bool),
-        **{name: jnp.asarray(np.stack([row[name] for row in made])) for name in made[0]},
-    }
+make_batch = functools.partial(miniature.make_batch, prompt=PROMPT, answer=ANSWER, images=2)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -54,7 +42,7 @@ def forward(network, params, batch, positions=None):
 
 
 @pytest.fixture(params=WIRINGS)
-def setting(request, random_params):
+def setting(request):
     """A wiring's network, parameters and a batch of the three pairs."""
     network, batch = (
         VisionTextNetwork(config(request.param)),
@@ -68,7 +56,7 @@ def changed(logits, others) -> np.ndarray:
     return np.abs(np.asarray(logits) - np.asarray(others)).max(-1) > 1e-4
 
 
-def test_images_are_scaled_encoded_apart_and_joined_in_order(random_params):
+def test_images_are_scaled_encoded_apart_and_joined_in_order():
     network, batch = VisionTextNetwork(config()), make_batch('decoder_prefix', OWN_ROWS[:1])
     params = random_params(network, batch)
     images = batch['images'].at[0, 1].set(jnp.array([0, 51, 255], jnp.uint8))
@@ -87,7 +75,7 @@ def test_images_are_scaled_encoded_apart_and_joined_in_order(random_params):
     assert not np.allclose(alone[0], alone[1], atol=0.1)
 
 
-def test_memory_positions_are_added_for_each_image(random_params):
+def test_memory_positions_are_added_for_each_image():
     plain = VisionTextNetwork(config())
     batch = make_batch('decoder_prefix', OWN_ROWS[:1])
     params, images = random_params(plain, batch), batch['images']
@@ -148,7 +136,7 @@ def test_targets_and_weights_are_no_inputs(setting):
     np.testing.assert_array_equal(forward(network, params, other), logits)
 
 
-def test_padding_of_a_prompt_changes_nothing(random_params):
+def test_padding_of_a_prompt_changes_nothing():
     network, batch = (
         VisionTextNetwork(config('fusion_encoder')),
         make_batch('fusion_encoder', OWN_ROWS),
@@ -160,7 +148,7 @@ def test_padding_of_a_prompt_changes_nothing(random_params):
     np.testing.assert_allclose(forward(network, params, short), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_packed_pairs_have_the_logits_of_rows_of_their_own(random_params):
+def test_packed_pairs_have_the_logits_of_rows_of_their_own():
     network = VisionTextNetwork(config())
     own = make_batch('decoder_prefix', OWN_ROWS)
     packed = make_batch('decoder_prefix', [PAIRS] * 3)  # the same shapes: compiled once
@@ -175,7 +163,7 @@ def test_packed_pairs_have_the_logits_of_rows_of_their_own(random_params):
         start += length
 
 
-def test_positions_choose_logits(random_params):
+def test_positions_choose_logits():
     network, batch = VisionTextNetwork(config()), make_batch('decoder_prefix', OWN_ROWS)
     params = random_params(network, batch, spread=0.3)
     positions = jnp.array([[3, 0], [1, 2], [5, 5]])
@@ -185,7 +173,7 @@ def test_positions_choose_logits(random_params):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_frozen_vision_has_no_gradient(random_params):
+def test_frozen_vision_has_no_gradient():
     batch = make_batch('decoder_prefix', OWN_ROWS)
     network = VisionTextNetwork(config(freeze_vision=True))
     params = random_params(network, batch, spread=0.3)
@@ -235,7 +223,7 @@ def text_formula(text: TextConfig, *, encoder: bool) -> int:
 
 
 @pytest.mark.parametrize('wiring', WIRINGS)
-def test_parameter_counts(wiring, random_params):
+def test_parameter_counts(wiring):
     network = VisionTextNetwork(config(wiring))
     params = random_params(network, make_batch(wiring, [[PAIRS[0]]]))
     counts = {
@@ -260,7 +248,7 @@ def test_eval_shape_of_a_large_one():
     assert count == vision + connector + text
 
 
-def test_bfloat16_activations_keep_float32_parameters_and_logits(random_params):
+def test_bfloat16_activations_keep_float32_parameters_and_logits():
     half = {'dtype': jnp.bfloat16}
     network = VisionTextNetwork(
         config(vision=dataclasses.replace(VISION, **half), text=dataclasses.replace(TEXT, **half))

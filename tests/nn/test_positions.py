@@ -9,6 +9,8 @@ import pytest
 
 from vlm.nn.positions import RelativeBias, relative_bucket, sincos_2d
 
+from miniature import random_params
+
 # First distance of each logarithmic bucket with T5's 32 buckets and distance 128. Causal: 16 exact
 # ones, then bucket 16 + floor(16 * log(d / 16) / log(8)). Bidirectional: 8 exact ones a side, then
 # 8 + floor(8 * log(d / 8) / log(16)), whose edges are 8 * sqrt(2)**n.
@@ -78,7 +80,7 @@ def test_relative_bias_reads_its_table(bidirectional):
     np.testing.assert_array_equal(found[0], np.stack([bucket, 8 + bucket]))
 
 
-def test_relative_bias_depends_on_distance_only(random_params):
+def test_relative_bias_depends_on_distance_only():
     bias = RelativeBias(num_heads=2, bidirectional=False)
     at = jnp.arange(6)
     params = random_params(bias, at, at)

@@ -14,6 +14,8 @@ from vlm.nn import masks
 from vlm.nn.layers import Embed, make_padding_mask
 from vlm.nn.t5 import Decoder, Encoder, TextConfig
 
+from miniature import random_params
+
 HEADS, SIZE, WIDTH = 2, 3, 6
 CONFIG = TextConfig(
     vocab_size=7,
@@ -87,7 +89,7 @@ def normal(*shape, seed: int = 0) -> jnp.ndarray:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def test_encoder_equals_its_formulas(random_params):
+def test_encoder_equals_its_formulas():
     x, valid = normal(2, 7, WIDTH), jnp.array([[1] * 7, [1, 1, 0, 1, 1, 0, 0]], bool)
     encoder = Encoder(CONFIG)
     params = random_params(encoder, x, valid)
@@ -119,7 +121,7 @@ def decoder_inputs():
     return x, memory, valid, masks.decoder_mask(5, prefix)
 
 
-def test_decoder_equals_its_formulas(random_params):
+def test_decoder_equals_its_formulas():
     inputs = decoder_inputs()
     params = random_params(Text(CONFIG), *inputs)
     states, logits = jax.jit(Text(CONFIG).apply)({'params': params}, *inputs)
@@ -131,7 +133,7 @@ def test_decoder_equals_its_formulas(random_params):
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_tied_logits_are_scaled_and_use_the_embedding(random_params):
+def test_tied_logits_are_scaled_and_use_the_embedding():
     inputs, tied = decoder_inputs(), Text(dataclasses.replace(CONFIG, tied_embedding=True))
     params = random_params(tied, *inputs)
     assert 'logits_dense' not in params['decoder']
@@ -153,7 +155,7 @@ def decoder_formula(c: TextConfig) -> int:
 
 
 @pytest.mark.parametrize('options', [{}, {'gated_mlp': False}, {'tied_embedding': True}])
-def test_decoder_parameter_count(options, random_params):
+def test_decoder_parameter_count(options):
     config = dataclasses.replace(CONFIG, **options)
     params = random_params(Text(config), *decoder_inputs())
     assert count(params['decoder']) == decoder_formula(config)

@@ -12,6 +12,8 @@ import pytest
 from vlm.errors import UserError
 from vlm.nn.vit import Connector, PatchEmbed, StemConv, Vit, VitConfig
 
+from miniature import random_params
+
 # Two rows and three columns of patches: height and width cannot be confused.
 CONFIG = VitConfig((8, 12), 4, width=8, num_layers=2, num_heads=2, mlp_dim=12)
 
@@ -26,7 +28,7 @@ def some_images(count: int = 2) -> jnp.ndarray:
     return jnp.asarray(rng.uniform(-1, 1, (count, 8, 12, 3)), jnp.float32)
 
 
-def test_patch_embedding_equals_a_strided_convolution(random_params):
+def test_patch_embedding_equals_a_strided_convolution():
     module, images = PatchEmbed(CONFIG), some_images()
     params = random_params(module, images)
     found = module.apply({'params': params}, images)
@@ -41,7 +43,7 @@ def test_patch_embedding_equals_a_strided_convolution(random_params):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_stem_convolution_equals_the_library_s(random_params):
+def test_stem_convolution_equals_the_library_s():
     images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 10, 5)), jnp.float32)
     params = random_params(StemConv(7), images)
     convolved = jax.lax.conv_general_dilated(
@@ -56,7 +58,7 @@ def test_stem_convolution_equals_the_library_s(random_params):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_stem_keeps_one_token_a_patch_and_sees_across_patches(random_params):
+def test_stem_keeps_one_token_a_patch_and_sees_across_patches():
     config = dataclasses.replace(CONFIG, stem_widths=(4,), num_layers=0)
     images = some_images(1)
     params = random_params(Vit(config), images)
@@ -110,7 +112,7 @@ def reference(params, images) -> np.ndarray:
     return layer_norm(p['norm'], x)
 
 
-def test_vit_equals_its_formulas(random_params):
+def test_vit_equals_its_formulas():
     images = some_images()
     params = random_params(Vit(CONFIG), images)
     found = run(Vit(CONFIG), params, images)
@@ -118,7 +120,7 @@ def test_vit_equals_its_formulas(random_params):
     np.testing.assert_allclose(found, reference(params, images), rtol=1e-4, atol=1e-5)
 
 
-def test_images_of_a_batch_do_not_meet(random_params):
+def test_images_of_a_batch_do_not_meet():
     images = some_images()
     params = random_params(Vit(CONFIG), images)
     both = run(Vit(CONFIG), params, images)
@@ -132,7 +134,7 @@ def stacked(params):
     return {**rest, 'layers': jax.tree.map(lambda *leaves: jnp.stack(leaves), *blocks)}
 
 
-def test_scanned_blocks_equal_unrolled_blocks(random_params):
+def test_scanned_blocks_equal_unrolled_blocks():
     scanned, images = Vit(dataclasses.replace(CONFIG, scan_layers=True)), some_images()
     params = random_params(Vit(CONFIG), images)
     declared = jax.eval_shape(scanned.init, jax.random.key(0), images)['params']
@@ -161,7 +163,7 @@ def test_scanned_parameters_name_their_stacked_axis():
     assert axes['norm']['scale_axes'].names == ('embed',)
 
 
-def test_sincos_positions_need_no_parameter(random_params):
+def test_sincos_positions_need_no_parameter():
     config = dataclasses.replace(CONFIG, positions='sincos2d')
     images = some_images()
     params = random_params(Vit(config), images)
@@ -203,20 +205,20 @@ def test_parameter_count_of_vit_b16(scan_layers):
     assert count(params) == formula(config)
 
 
-def test_parameter_count_of_the_tiny_one(random_params):
+def test_parameter_count_of_the_tiny_one():
     assert count(random_params(Vit(CONFIG), some_images())) == formula(CONFIG)
     tokens = jnp.ones((1, 6, 8))
     assert count(random_params(Connector(5), tokens)) == 8 * 5 + 5
 
 
-def test_connector_is_one_linear_layer(random_params):
+def test_connector_is_one_linear_layer():
     tokens = some_images().reshape(2, 36, 8)
     params = random_params(Connector(5), tokens)
     wanted = tokens @ params['projection']['kernel'] + params['projection']['bias']
     np.testing.assert_allclose(Connector(5).apply({'params': params}, tokens), wanted, atol=1e-5)
 
 
-def test_bfloat16_keeps_float32_parameters(random_params):
+def test_bfloat16_keeps_float32_parameters():
     images = some_images()
     half = Vit(dataclasses.replace(CONFIG, dtype=jnp.bfloat16, scan_layers=True))
     params = random_params(half, images, spread=0.2)

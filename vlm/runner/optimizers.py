@@ -16,6 +16,7 @@ import optax
 from optax import contrib
 
 from vlm.errors import UserError
+from vlm.runner.state import path_name
 
 Schedule = Callable[[Any], Any]
 
@@ -54,8 +55,7 @@ def label_tree(params: Any, frozen: Callable[[str], bool]) -> Any:
     """'frozen' or 'trained' for every parameter, by its name ('vision/norm/scale')."""
 
     def label(path: tuple, _: Any) -> str:
-        name = '/'.join(str(getattr(k, 'key', k)) for k in path)
-        return 'frozen' if frozen(name) else 'trained'
+        return 'frozen' if frozen(path_name(path)) else 'trained'
 
     return jax.tree_util.tree_map_with_path(label, params)
 
@@ -127,7 +127,7 @@ def matrix_axes(params: Any) -> Any:
     rows = {2: 0, 3: 1, 4: (0, 1, 2)}
 
     def axes(path: tuple, value: Any) -> contrib.MuonDimensionNumbers | None:
-        name = str(getattr(path[-1], 'key', path[-1]))
+        name = path_name(path[-1:])
         if name != 'kernel' and not name.endswith('embedding'):
             return None
         return contrib.MuonDimensionNumbers(rows[value.ndim], value.ndim - 1)

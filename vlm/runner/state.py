@@ -35,5 +35,9 @@ class TrainState:
 
 def flat_names(tree: PyTree) -> dict[str, Any]:
     """`{'decoder/layers_0/mlp/wi/kernel': leaf}` of a nested dict."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {'/'.join(str(getattr(k, 'key', k)) for k in path): leaf for path, leaf in leaves}
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def path_name(path: tuple) -> str:
+    """'decoder/layers_0/mlp/wi/kernel' of JAX's path to a leaf of a nested dict."""
+    return jax.tree_util.keystr(path, simple=True, separator='/')

@@ -26,7 +26,7 @@ from vlm.runner.mesh import DataMesh
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.progress import ProgressBar
 from vlm.runner.run_dir import RunDir
-from vlm.runner.state import TrainState
+from vlm.runner.state import TrainState, path_name
 
 StepFn = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, dict[str, Any]]]
 
@@ -165,11 +165,7 @@ def make_train_step(
     def loss_of(params: Any, batch: Mapping[str, Array], rng: Array) -> tuple[Array, Any]:
         # Without this a frozen part would still get a gradient of zeros, and memory for it.
         stopped = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: (
-                jax.lax.stop_gradient(leaf)
-                if frozen('/'.join(str(getattr(k, 'key', k)) for k in path))
-                else leaf
-            ),
+            lambda path, leaf: jax.lax.stop_gradient(leaf) if frozen(path_name(path)) else leaf,
             params,
         )
         return model.loss_fn(stopped, batch, rng)
