@@ -4,8 +4,8 @@
 
 Each run is the `vlm train` command in a process of its own; nothing else should run meanwhile.
 Prints a row a seed: the scores, the time of the whole run, the share of the train step in it, the
-time from the command to the end of the first training step, and peak resident memory of the process
-and its children.
+time from the command to the end of the first training step, and peak resident memory (of the one
+process: it starts no others).
 """
 
 import argparse

@@ -4,7 +4,7 @@ import numpy as np
 
 from vlm.boxes import flip_horizontal, to_region
 from vlm.data.examples import Record
-from vlm.data.images import View, attach_view
+from vlm.data.views import View, attach_view
 
 
 def zoom_and_flip(

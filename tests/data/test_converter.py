@@ -12,7 +12,8 @@ from PIL import Image
 from vlm.data.converter import MODEL_FEATURES, ImageTextFeatureConverter
 from vlm.data.envelope import tag_image
 from vlm.data.frames import Frame
-from vlm.data.images import View, attach_view, encode_png
+from vlm.data.image_files import encode_png
+from vlm.data.views import View, attach_view
 from vlm.errors import UserError
 
 HOSTILE = Path(__file__).parents[3] / 'shared/data/hostile'

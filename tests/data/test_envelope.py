@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlm.data.envelope import MAGIC, tag_image, untag_image
-from vlm.data.images import View, attach_view, split_view
+from vlm.data.views import View, attach_view, split_view
 
 # What UTF-8 can hold: no lone surrogates.
 names = st.text(st.characters(exclude_categories=['Cs']))

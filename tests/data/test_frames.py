@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from vlm.data.frames import Frame, image_frame, place_objects, stored_box_of
-from vlm.data.images import View, attach_view, encode_png
+from vlm.data.image_files import encode_png
+from vlm.data.views import View, attach_view
 
 PAD = Frame((64, 64), 'pad')
 WIDE = encode_png(np.zeros((32, 64, 3), np.uint8))

@@ -12,7 +12,7 @@ from vlm.data import converter, features
 from vlm.data.envelope import untag_image
 from vlm.data.examples import Pair, fill
 from vlm.data.frames import image_frame
-from vlm.data.images import ImageError, encode_png
+from vlm.data.image_files import ImageError, encode_png
 from vlm.data.pipeline import encode
 from vlm.data.tasks import TaskSpec, add_group, add_task
 from vlm.tasks.augment import zoom_and_flip

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vlm.data import prompts
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.errors import UserError
 from vlm.tasks.vqa import add_vqa_task
 

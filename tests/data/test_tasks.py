@@ -12,7 +12,7 @@ from vlm.data.converter import ImageTextFeatureConverter
 from vlm.data.examples import Pair
 from vlm.data.features import output_features
 from vlm.data.frames import Frame
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.data.tasks import add_group, add_task, declared, postprocess, spec_of
 from vlm.data.vocabularies import ByteVocabulary, task_vocabulary
 from vlm.errors import UNANSWERED, UserError

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.data.sources import RecordSource
 from vlm.tasks.locca import add_aref_task
 from vlm.tasks.vqa import add_vqa_task

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm.boxes import BoxCodec
-from vlm.data.images import decode_image, encode_png
+from vlm.data.image_files import decode_image, encode_png
 from vlm.errors import UserError
 from vlm.runner.ask import Answer, Predictor
 

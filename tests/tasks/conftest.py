@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 
 
 @pytest.fixture(scope='session')

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlm.boxes import BoxCodec
-from vlm.data.images import encode_png, load_image, split_view
+from vlm.data.image_files import encode_png
+from vlm.data.images import load_image
+from vlm.data.views import split_view
 from vlm.tasks.augment import zoom_and_flip
 
 SIDE = 64

@@ -12,7 +12,8 @@ from PIL import Image
 from vlm.data import easy_vqa as pictures
 from vlm.data.envelope import untag_image
 from vlm.data.frames import Frame
-from vlm.data.images import load_image, split_view
+from vlm.data.images import load_image
+from vlm.data.views import split_view
 from vlm.errors import UNANSWERED
 from vlm.tasks.easy_vqa import CODEC
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from vlm.data.bad_data import bad_data
 from vlm.data.envelope import untag_image
 from vlm.data.frames import Frame, image_frame
-from vlm.data.images import MAX_PIXELS, ImageError, load_image
+from vlm.data.image_files import MAX_PIXELS, ImageError
+from vlm.data.images import load_image
 from vlm.data.rows import make_row
 from vlm.errors import UserError, unknown_name
 from vlm.vocab import EOS_ID

@@ -7,15 +7,8 @@ import gin
 import numpy as np
 
 from vlm.boxes import BoxLike
-from vlm.data.images import (
-    FILTERS,
-    RESIZE_MODES,
-    ImageError,
-    Number,
-    placed_box,
-    stored_box,
-    viewed_size,
-)
+from vlm.data.image_files import ImageError
+from vlm.data.images import FILTERS, RESIZE_MODES, Number, placed_box, stored_box, viewed_size
 from vlm.errors import unknown_name
 
 

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from vlm.boxes import clip_box
-from vlm.data.images import ImageError, load_image, stored_box, viewed_size
+from vlm.data.image_files import ImageError
+from vlm.data.images import load_image, stored_box, viewed_size
 from vlm.data.rows import prompt_row
 from vlm.errors import UserError
 from vlm.model import VisionTextModel

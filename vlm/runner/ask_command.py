@@ -30,7 +30,7 @@ def ask(run_dir: str, image: str, question: str, output: str | None) -> int:
 
 
 def _read_image(path: Path) -> bytes:
-    from vlm.data.images import ImageError, decode_image
+    from vlm.data.image_files import ImageError, decode_image
 
     try:
         data = path.read_bytes()

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vlm.data.images import ImageError, decode_image
+from vlm.data.image_files import ImageError, decode_image
 from vlm.errors import UserError
 
 Edges = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two exclusive
@@ -23,7 +23,7 @@ COLOURS = ('#ff2d78', '#ffd400', '#00b7ff', '#7a3cff', '#00c46a', '#ff7a00')
 
 
 def open_picture(image_bytes: bytes) -> Image.Image:
-    """Decodes a picture file to RGB just as the model gets it, see `vlm.data.images.decode_image`.
+    """Decodes a picture file to RGB just as the model gets it, see `decode_image`.
 
     Raises:
       UserError: the bytes are no picture of a known format, or a damaged one.

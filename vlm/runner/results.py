@@ -13,7 +13,7 @@ from vlm.boxes import clip_box
 from vlm.data.envelope import untag_image
 from vlm.data.features import output_features
 from vlm.data.frames import Frame, image_frame, stored_box_of
-from vlm.data.images import ImageError, decode_image, encode_png
+from vlm.data.image_files import ImageError, decode_image, encode_png
 from vlm.data.tasks import TaskSpec, postprocess
 from vlm.errors import UNANSWERED
 from vlm.runner.run_dir import RunDir

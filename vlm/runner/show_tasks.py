@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vlm.data.converter import ImageTextFeatureConverter
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.data.prompts import template
 from vlm.data.tasks import declared, spec_of
 from vlm.data.vocabularies import task_vocabulary
