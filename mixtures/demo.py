@@ -10,8 +10,9 @@ seqio.MixtureRegistry.add(
     [('easy_vqa_all', 0.3), ('digits_strip_all', 0.35), ('digits_scattered_all', 0.35)],
 )
 
-# What the demo is evaluated on: every task by itself, on images it was not trained on. Spotting
-# is there for the sake of reading and detecting; its answers take longer to write than all others.
+# What the demo is evaluated on: every task by itself, on images it was not trained on. Spotting,
+# whose answers take longer to write than all others, and reading scattered digits are there for the
+# sake of reading strips and of detecting.
 seqio.MixtureRegistry.add(
     'demo_eval',
     [

@@ -20,17 +20,19 @@ def read(
     rng: np.random.Generator,
     codec: BoxCodec = BoxCodec(),
     labels: tuple[str, ...] = (),
-    absent: int = 0,
+    absent: int | float = 0,
     labelled: bool = True,
 ) -> list[Pair]:
     """One pair a label that the image holds, and `absent` of those of `labels` that it does not.
 
+    Of a number with a fraction, such as 0.25, the fraction is the chance of one more.
     Boxes are written in the order of the record's `objects`, each with the label behind it as
     PaliGemma does; `labelled=False` leaves it out, since the prompt names it.
     """
     present = list(dict.fromkeys(entry['label'] for entry in record['objects']))
     missing = [label for label in labels if label not in present]
-    drawn = rng.choice(len(missing), size=min(absent, len(missing)), replace=False)
+    wanted = int(absent) + bool(absent % 1 and rng.random() < absent % 1)
+    drawn = rng.choice(len(missing), size=min(wanted, len(missing)), replace=False)
     pairs = []
     for label in [*present, *(missing[i] for i in drawn)]:
         boxes = [entry['box'] for entry in record['objects'] if entry['label'] == label]
@@ -44,7 +46,7 @@ def add_detection_task(
     name: str,
     source: RecordSource,
     labels: tuple[str, ...] = (),
-    absent: int = 0,
+    absent: int | float = 0,
     labelled: bool = True,
     prompt: str = PROMPT,
     codec: BoxCodec = BoxCodec(),

@@ -38,10 +38,9 @@ def hostile_targets(name: str) -> list[str]:
 def test_ids_by_hand(tokenizer):
     assert (tokenizer.pad_id, tokenizer.eos_id, tokenizer.unk_id) == (0, 1, 2)
     assert tokenizer.pieces(range(5)) == ['<pad>', '</s>', '<unk>', '<loc0000>', '<loc0001>']
-    # The leading '▁' is the dummy prefix, the second one the space.
     ids = tokenizer.encode('<loc0000><loc1023> 7')
-    assert ids[1:3] == [3, 1026]
-    assert tokenizer.pieces(ids) == ['▁', '<loc0000>', '<loc1023>', '▁', '7']
+    assert ids[:2] == [3, 1026]
+    assert tokenizer.pieces(ids) == ['<loc0000>', '<loc1023>', '▁', '7']
 
 
 def test_location_ids_are_one_run(tokenizer):

@@ -32,21 +32,21 @@ def test_layout_of_the_ids(tokenizer):
     assert FIXED + 1024 + MIN_LEARNED <= tokenizer.size <= 1024 + 1024
 
 
-def test_words_are_pieces_also_at_the_start(tokenizer):
-    assert tokenizer.pieces(tokenizer.encode('triangle')) == ['▁triangle']
-    assert tokenizer.encode('a triangle')[1:] == tokenizer.encode('triangle')
+def test_no_space_is_put_in_front(tokenizer):
+    assert tokenizer.pieces(tokenizer.encode('a triangle')) == ['a', '▁triangle']
+    assert tokenizer.pieces(tokenizer.encode(' a triangle')) == ['▁a', '▁triangle']
 
 
 def test_every_digit_is_a_piece_even_if_the_texts_have_none(tokenizer, tmp_path):
     digits = tokenizer.encode('0123456789')
-    assert tokenizer.pieces(digits) == ['▁', *'0123456789']
+    assert tokenizer.pieces(digits) == [*'0123456789']
     with_numbers = train_vocabulary(['room 1999'] * 99, tmp_path / 'v.model')
-    assert with_numbers.pieces(with_numbers.encode('1999')) == ['▁', '1', '9', '9', '9']
+    assert with_numbers.pieces(with_numbers.encode('1999')) == ['1', '9', '9', '9']
 
 
 def test_unknown_scripts_are_bytes(tokenizer):
-    assert tokenizer.pieces(tokenizer.encode('ש')) == ['▁', '<0xD7>', '<0xA9>']
-    assert tokenizer.pieces(tokenizer.encode('\n')) == ['▁', '<0x0A>']
+    assert tokenizer.pieces(tokenizer.encode('ש')) == ['<0xD7>', '<0xA9>']
+    assert tokenizer.pieces(tokenizer.encode('\n')) == ['<0x0A>']
 
 
 def test_same_texts_give_the_same_file(tokenizer, tmp_path):

@@ -9,8 +9,8 @@ Choices, and why:
   whatever the texts; then `extra_pieces`, 256 bytes, learned pieces.
 * Every digit is a piece of its own, also where the texts have none: numbers are read digit by
   digit (as in OCR), never as learned lumps.
-* A dummy prefix: encoding puts one space in front, so that a word has the same piece at the start
-  of an answer as inside a sentence. Decoding removes exactly that one.
+* No dummy prefix, as in Gemma's vocabulary: a digit or a box that begins an answer is its own first
+  piece, with none for a space in front of it to be predicted each time.
 * Nothing is normalised and spaces are kept, so `decode(encode(text)) == text` for every text that
   UTF-8 can hold, composed and decomposed accents apart, leading and multiple spaces included.
 """
@@ -51,6 +51,8 @@ _DECODE_RULES = 'F0000 61\t2581\nF0000 62\tF0000\n'
 # letters, and U+2585, for which the trainer would drop the whole sentence. Where it stands no
 # space does, so words beside it are learned as encoding will meet them.
 _BOUNDARY = '\t'
+# The trainer leaves out the required letters where no two letters stand beside each other.
+_ONE_PAIR = ' a'
 _UNLEARNABLE = str.maketrans(dict.fromkeys(['\n', '\r', '\0', '\u2585', _SPACE_MARK], _BOUNDARY))
 
 
@@ -161,14 +163,17 @@ def _train(sentences: Sequence[str], **options) -> bytes:
         decode_rules.write_text(_DECODE_RULES)
         sentencepiece.SentencePieceTrainer.train(
             # The trainer learns a tab like a letter, but no piece across, or of, a control piece.
-            sentence_iterator=(s.replace(_BOUNDARY, CONTROL_PIECES[EOS_ID]) for s in sentences),
+            sentence_iterator=(
+                s.replace(_BOUNDARY, CONTROL_PIECES[EOS_ID]) for s in [*sentences, _ONE_PAIR]
+            ),
             model_writer=written,
             model_type='bpe',
             hard_vocab_limit=False,
             max_sentence_length=8 * MAX_SENTENCE,
             byte_fallback=True,
             split_digits=True,
-            required_chars=DIGITS,
+            # The space, too, where no text has one: in bytes it would come back as U+2581.
+            required_chars=DIGITS + _SPACE_MARK,
             character_coverage=1.0,
             pad_id=PAD_ID,
             eos_id=EOS_ID,
@@ -180,7 +185,7 @@ def _train(sentences: Sequence[str], **options) -> bytes:
             normalization_rule_tsv=str(encode_rules),
             denormalization_rule_tsv=str(decode_rules),
             remove_extra_whitespaces=False,
-            add_dummy_prefix=True,
+            add_dummy_prefix=False,
             # Sums over threads round differently for every number of threads.
             num_threads=1,
             minloglevel=2,

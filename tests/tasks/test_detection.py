@@ -62,6 +62,17 @@ def test_no_more_absent_labels_than_there_are(records, absent):
     assert [pair.answer for pair in nothing] == ['none'] * min(absent, 5)
 
 
+def test_a_fraction_of_an_absent_label_is_a_chance(records):
+    labels, rng = ('cat', 'cow', 'dog', 'emu', 'fox'), np.random.default_rng(0)
+    asked = [
+        len(read(records[0], 'detect {label}', rng, labels=labels, absent=1.25)) - 2
+        for _ in range(1000)
+    ]
+    assert set(asked) == {1, 2}
+    # Three standard deviations of a share of 0.25 among 1,000 are 0.041.
+    assert abs(asked.count(2) / 1000 - 0.25) < 0.041
+
+
 @pytest.mark.parametrize(
     ('labelled', 'codec'), [(True, BoxCodec()), (False, BoxCodec(style='integer', bins=501))]
 )

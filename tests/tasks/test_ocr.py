@@ -17,7 +17,7 @@ def test_record_in_texts_out(name, asked, vocabulary):
     assert found[0] == ('ocr', '1907', {'id': '1907', 'prompt': 'ocr', 'references': ['1907']})
     assert found[2][1] == 'Bar  <\\loc0001>'
     assert found[2][2]['references'] == ['Bar  <loc0001>']
-    assert vocabulary.pieces(vocabulary.encode('1907')) == ['▁', '1', '9', '0', '7']
+    assert vocabulary.pieces(vocabulary.encode('1907')) == ['1', '9', '0', '7']
 
 
 def test_metrics(name, asked, score):
