@@ -38,8 +38,18 @@ DEMO = [
     'easy-vqa>=1.0,<2',
     'scikit-learn>=1.9,<2',
 ]
+SCORERS = [
+    'faster-coco-eval>=1.8,<1.9',
+    'sacrebleu>=2.6,<3',
+]
+# METEOR and SPICE: 104 MB of Java programs, so the tests do without them.
+METRICS = [
+    *SCORERS,
+    'pycocoevalcap>=1.2,<2',
+]
 TEST = [
     *DEMO,
+    *SCORERS,
     'beartype>=0.23,<0.24',
     'hypothesis>=6.170,<7',
     'import-linter>=2.16,<3',
@@ -70,7 +80,7 @@ setup(
     packages=packages(),
     package_data={'vlm.gin_files': ['**/*.gin'], 'vlm.data': ['demo_vocab.model']},
     install_requires=CORE,
-    extras_require={'demo': DEMO, 'test': TEST},
+    extras_require={'demo': DEMO, 'metrics': METRICS, 'test': TEST},
     entry_points={'console_scripts': ['vlm = vlm.cli:main']},
     zip_safe=False,
 )

@@ -4,11 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlm.errors import UNANSWERED
 from vlm.metrics.text import (
     character_error_rate,
     character_error_rate_per_example,
     exact_match,
     exact_match_per_example,
+    word_error_rate,
+    word_error_rate_per_example,
 )
 
 
@@ -60,3 +63,24 @@ def test_the_reference_of_the_lowest_rate_counts():
 def test_the_rate_is_never_negative_and_zero_for_equal_texts(a, b):
     assert character_error_rate([[a]], [a]) == {'character_error_rate': 0}
     assert character_error_rate([[a]], [b])['character_error_rate'] >= 0
+
+
+@pytest.mark.parametrize(
+    ('references', 'said', 'rate'),
+    [
+        (['the red bus stop'], 'the bus stops', 2 / 4),
+        (['the bus'], ' the\n bus ', 0),
+        (['the bus'], 'THE bus', 1 / 2),
+        (['bus'], 'a red bus', 2),
+        (['one two', 'one two three four'], 'one two three', 1 / 4),
+        (['the bus'], UNANSWERED, 1),
+        ([''], '', 0),
+    ],
+)
+def test_word_error_rate_of_one_example(references, said, rate):
+    assert word_error_rate_per_example([references], [said]) == [rate]
+
+
+def test_word_error_rate_counts_all_words_together():
+    targets, predictions = [['a'], ['b c d e f g h i j']], ['x', 'b c d e f g h i j']
+    assert word_error_rate(targets, predictions) == {'word_error_rate': 0.1}

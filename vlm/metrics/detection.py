@@ -6,7 +6,7 @@ Targets are, for each image, a list of (label, box) pairs with boxes [y_min, x_m
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def box_readout_per_example(
     for i, (objects, said) in enumerate(pairs(targets, predictions)):
         if len(objects) != 1:
             raise UserError(f'target {i} has {len(objects)} boxes; a box read-out wants exactly 1')
-        _, box = _checked(objects[0])
+        _, box = checked_object(objects[0])
         found = _read(said, codec).objects
         ious.append(float(box_iou(found[0].box, box)) if found else 0.0)
     return ious
@@ -64,7 +64,7 @@ def labelled_boxes(
     An image with no object and an answer that names none is right, and adds to no count; if all
     are such, all three figures are 1. An unanswered image without objects counts one wrong box.
     """
-    total = sum(_all_counts(targets, predictions, codec), Counts())
+    total = sum(box_counts(targets, predictions, codec), Counts())
     return {
         'f1_at_0.5': total.f1,
         'precision_at_0.5': total.precision,
@@ -77,7 +77,7 @@ def labelled_boxes_per_example(
     targets: Sequence[Objects], predictions: Sequence[str], *, codec: BoxCodec = PALIGEMMA
 ) -> list[float]:
     """Returns the F1 of each image, in [0, 1]; their mean is not the F1 of the data set."""
-    return [counts.f1 for counts in _all_counts(targets, predictions, codec)]
+    return [counts.f1 for counts in box_counts(targets, predictions, codec)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,25 +110,38 @@ class Counts:
         return 2 * self.matched / both if both else 1.0
 
 
-def _all_counts(
-    targets: Sequence[Objects], predictions: Sequence[str], codec: BoxCodec
+def _name(label: str) -> str:
+    return ' '.join(label.split()).lower()
+
+
+def box_counts(
+    targets: Sequence[Objects],
+    predictions: Sequence[str],
+    codec: BoxCodec,
+    name: Callable[[str], str] = _name,
 ) -> list[Counts]:
+    """Returns the counts of each image; labels are equal if `name` makes the same text of them."""
     counts = []
     for objects, said in pairs(targets, predictions):
-        wanted = [_checked(pair) for pair in objects]
+        wanted = [checked_object(pair) for pair in objects]
         if said == UNANSWERED:
             counts.append(Counts(said=int(not wanted), wanted=len(wanted)))
             continue
         read = _read(said, codec)
         boxes_said = len(read.objects) + len(read.unreadable)
-        counts.append(Counts(_matches(wanted, read.objects), boxes_said, len(wanted)))
+        matched = _matches(wanted, read.objects, name)
+        counts.append(Counts(matched, boxes_said, len(wanted)))
     return counts
 
 
-def _matches(wanted: Sequence[tuple[str, BoxLike]], found: Sequence[LabelledBox]) -> int:
+def _matches(
+    wanted: Sequence[tuple[str, BoxLike]],
+    found: Sequence[LabelledBox],
+    name: Callable[[str], str],
+) -> int:
     """Counts one-to-one matches, taking the pairs in falling order of IoU."""
     iou = pairwise_iou([box for _, box in wanted], [o.box for o in found])
-    same = [[_name(label) == _name(o.label) for o in found] for label, _ in wanted]
+    same = [[name(label) == name(o.label) for o in found] for label, _ in wanted]
     iou = np.where(np.array(same, bool).reshape(iou.shape), iou, 0)
     free_wanted, free_found = set(range(len(wanted))), set(range(len(found)))
     for flat in np.argsort(-iou, axis=None, kind='stable'):
@@ -149,11 +162,8 @@ def _unreadable(predictions: Iterable[str], codec: BoxCodec) -> float:
     return float(sum(len(_read(said, codec).unreadable) for said in predictions))
 
 
-def _name(label: str) -> str:
-    return ' '.join(label.split()).lower()
-
-
-def _checked(pair: Sequence) -> tuple[str, BoxLike]:
+def checked_object(pair: Sequence) -> tuple[str, BoxLike]:
+    """Returns a target's (label, box); raises UserError for what is no such pair."""
     label, box = pair
     if not isinstance(label, str) or len(box) != 4:
         raise UserError(

@@ -6,7 +6,7 @@ from typing import Any
 from vlm.errors import UserError
 
 
-def pairs(targets: Sequence, predictions: Sequence[str]) -> Iterator[tuple[Any, str]]:
+def pairs(targets: Sequence, predictions: Sequence) -> Iterator[tuple[Any, Any]]:
     """Returns the (target, prediction) pairs; raises UserError if there are none, or not pairs."""
     if len(targets) != len(predictions):
         raise UserError(f'{len(predictions)} predictions for {len(targets)} targets')

@@ -1,10 +1,10 @@
-"""Exact match and character error rate: short answers, class names, text read off an image.
+"""Exact match, character and word error rate: short answers, class names, text in an image.
 
 Targets are lists of references, one list an example; white space at either end never counts.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
@@ -36,27 +36,49 @@ def character_error_rate(
     deletes or replaces one Unicode code point, after NFC (so that 'é' is one character however it
     was typed). Of several references an example counts the one with the lowest rate.
     """
-    edits, lengths = zip(*_edits(targets, predictions), strict=True)
-    return {'character_error_rate': _rate(sum(edits), sum(lengths))}
+    return {'character_error_rate': _total_rate(_edits(targets, predictions, _characters))}
 
 
 def character_error_rate_per_example(
     targets: Sequence[Sequence[str]], predictions: Sequence[str]
 ) -> list[float]:
     """Returns the rate of each example; their mean is not the rate of the data set."""
-    return [_rate(edits, length) for edits, length in _edits(targets, predictions)]
+    return [_rate(*way) for way in _edits(targets, predictions, _characters)]
 
 
-def _edits(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> list[tuple[int, int]]:
-    """Returns for each example the edits, and the characters of the reference they lead to."""
+def word_error_rate(
+    targets: Sequence[Sequence[str]], predictions: Sequence[str]
+) -> dict[str, float]:
+    """Returns the same as `character_error_rate`, counted in words between white space."""
+    return {'word_error_rate': _total_rate(_edits(targets, predictions, _words))}
+
+
+def word_error_rate_per_example(
+    targets: Sequence[Sequence[str]], predictions: Sequence[str]
+) -> list[float]:
+    """Returns the rate of each example; their mean is not the rate of the data set."""
+    return [_rate(*way) for way in _edits(targets, predictions, _words)]
+
+
+def _edits(
+    targets: Sequence[Sequence[str]],
+    predictions: Sequence[str],
+    cut: Callable[[str], Sequence[str]],
+) -> list[tuple[int, int]]:
+    """Returns for each example the edits, and the units of the reference they lead to."""
     found = []
     for references, said in reference_pairs(targets, predictions):
-        said = '' if said == UNANSWERED else _characters(said)
+        said = cut('' if said == UNANSWERED else said)
         ways = []
-        for reference in map(_characters, references):
+        for reference in map(cut, references):
             ways.append((Levenshtein.distance(said, reference), len(reference)))
         found.append(min(ways, key=lambda way: _rate(*way)))
     return found
+
+
+def _total_rate(ways: Sequence[tuple[int, int]]) -> float:
+    edits, lengths = zip(*ways, strict=True)
+    return _rate(sum(edits), sum(lengths))
 
 
 def _rate(edits: int, length: int) -> float:
@@ -65,3 +87,7 @@ def _rate(edits: int, length: int) -> float:
 
 def _characters(text: str) -> str:
     return unicodedata.normalize('NFC', text.strip())
+
+
+def _words(text: str) -> list[str]:
+    return _characters(text).split()
