@@ -55,3 +55,35 @@ def test_lists_of_unequal_length_are_a_bad_record(new_task, asked, bad):
     record = {'id': 'a', 'images': [], 'questions': ['what?', 'where?'], 'answers': ['red']}
     assert asked(new_task(add_vqa_task, [record])) == []
     assert list(bad.named('unusable_records')) == ['a']
+
+
+RATERS = ['red'] * 6 + ['dark red'] * 3 + ['pink']
+
+
+@pytest.fixture
+def rated(new_task, image):
+    records = [
+        {'id': 'flat', 'images': [image], 'question': 'what color?', 'answers': RATERS},
+        {'id': 'one', 'images': [image], 'question': 'what shape?', 'answer': 'circle'},
+        {'id': 'two', 'images': [image], 'questions': ['a?', 'b?'], 'answers': [RATERS, 'yes']},
+    ]
+    return new_task(add_vqa_task, records)
+
+
+def test_all_raters_are_references_and_one_is_the_target(rated, asked):
+    found = asked(rated)
+    assert [meta['id'] for _, _, meta in found] == ['flat', 'one', 'two#0', 'two#1']
+    assert [meta['references'] for _, _, meta in found] == [RATERS, ['circle'], RATERS, ['yes']]
+    assert all(answer in meta['references'] for _, answer, meta in found)
+
+
+def test_every_rater_has_a_turn_as_target(rated, asked):
+    drawn = [a for _, a, meta in asked(rated, num_epochs=30) if meta['id'] == 'flat']
+    assert set(drawn) == set(RATERS)
+    assert drawn.count('red') > drawn.count('pink')
+
+
+def test_the_mark_depends_on_how_many_agree(rated, asked, score):
+    metas = [meta for _, _, meta in asked(rated)]
+    found = score(rated, metas, ['dark red', 'circle', 'pink', 'no'])
+    assert found == {'vqa_accuracy': pytest.approx((0.9 + 1 + 0.3 + 0) / 4)}

@@ -27,7 +27,7 @@ ScoreFn = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
-    """A task as declared."""
+    """A task as declared; evaluation averages the scores of tasks of one `family`, if any."""
 
     name: str
     read: Reader
@@ -35,6 +35,7 @@ class TaskSpec:
     metrics: tuple[MetricFn, ...] = ()
     score: ScoreFn | None = None
     codec: BoxCodec | None = None
+    family: str = ''
 
 
 _SPECS: dict[str, TaskSpec] = {}
@@ -50,6 +51,7 @@ def add_task(
     *,
     codec: BoxCodec | None = None,
     augment: Augmentation | None = None,
+    family: str = '',
 ) -> TaskSpec:
     """Registers a task with one pair an example.
 
@@ -62,8 +64,10 @@ def add_task(
       score: scores single examples, for the report.
       codec: reads the boxes in a prediction, where answers hold boxes.
       augment: moves the images and boxes of a record; for sources with a train split only.
+      family: a name for several tasks whose mean score is of interest, such as captions in several
+        languages.
     """
-    spec = TaskSpec(name, read, prompt, tuple(metrics), score, codec)
+    spec = TaskSpec(name, read, prompt, tuple(metrics), score, codec, family)
     _register(name, source, [spec], augment, spec.metrics)
     _SPECS[name] = spec
     return spec

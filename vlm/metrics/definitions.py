@@ -155,6 +155,12 @@ DEFINITIONS = {
         MetricDefinition(
             'chrf', '1', 'sacreBLEU 2 chrF2 (6 characters, 0 words) / 100, of the corpus; in [0, 1]'
         ),
+        MetricDefinition(
+            'mean_mask_iou',
+            '1',
+            'mean IoU of the first readable mask with the true one in whole pixels of the image, 0 '
+            'where there is none; in [0, 1]',
+        ),
         MetricDefinition('spotting_f1', '1', f'2 matched / (said + wanted), {_SPOTS}; in [0, 1]'),
         MetricDefinition('spotting_precision', '1', f'matched / said, {_SPOTS}; in [0, 1]'),
         MetricDefinition('spotting_recall', '1', f'matched / wanted, {_SPOTS}; in [0, 1]'),

@@ -17,6 +17,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.metrics.definitions import definition_of
 from vlm.model import VisionTextModel
 from vlm.runner.datasets import find_task_or_mixture
+from vlm.runner.families import family_rows
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
 from vlm.runner.predict import BatchPredictor, unanswered_ids
@@ -78,6 +79,7 @@ class Evaluation:
             count += len(examples)
             if named := [row['id'] for row in rows if row['prediction'] is None]:
                 unreadable[task.name] = named
+        scores += family_rows(scores)
         run.write_json(
             run.scores,
             {
