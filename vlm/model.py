@@ -3,10 +3,13 @@
 Nothing here knows a mesh, a data set or gin: the runner jits these methods, T5X calls the same.
 """
 
+import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Float, Int
@@ -14,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from vlm import decoding
 from vlm.errors import UserError, unknown_name
 from vlm.losses import NORMALIZERS, normalized_weights, token_losses
+from vlm.nn.moe import LOSSES
 from vlm.nn.network import VisionTextNetwork
 
 Batch = Mapping[str, Array]
@@ -77,6 +81,14 @@ class VisionTextModel:
         self.z_loss = z_loss
         self.max_answer_tokens = max_answer_tokens
 
+    def with_patch_size(self, patch_size: int) -> 'VisionTextModel':
+        """This model, for the same parameters, with images cut at another patch size (FlexiViT)."""
+        config = self.module.config
+        vision = dataclasses.replace(config.vision, patch_size=patch_size)
+        other = copy.copy(self)
+        other.module = self.module.clone(config=dataclasses.replace(config, vision=vision))
+        return other
+
     def get_initial_variables(
         self,
         rng: Array,
@@ -94,21 +106,27 @@ class VisionTextModel:
     def loss_fn(
         self, params: PyTree, batch: Batch, dropout_rng: Array | None
     ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
-        """The training loss and its metrics; dropout is on where `dropout_rng` is given."""
+        """The training loss and its metrics; dropout is on where `dropout_rng` is given.
+
+        Then modules may sow terms of their own, which are metrics of their names too: those of
+        V-MoE's routers (`vlm.nn.moe`).
+        """
         rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
         targets, weights, segments, positions = self._answers(batch)
-        logits = self.module.apply(
+        logits, sown = self.module.apply(
             {'params': params},
             batch,
             deterministic=dropout_rng is None,
             positions=positions,
             rngs=rngs,
+            mutable=[LOSSES],
         )
+        auxiliary = sums_by_name(sown.get(LOSSES, {}))
         losses, z_losses = token_losses(
             logits, targets, label_smoothing=self.label_smoothing, z_loss=self.z_loss
         )
         share = normalized_weights(weights, self.loss_normalizer, segments)
-        loss = jnp.sum((losses + z_losses) * share)
+        loss = jnp.sum((losses + z_losses) * share) + sum(auxiliary.values())
         correct = (jnp.argmax(logits, axis=-1) == targets) * weights
         count = jnp.sum(weights)
         average = clu_metrics.Average
@@ -119,6 +137,7 @@ class VisionTextModel:
             'z_loss': average(total=jnp.sum(z_losses * weights), count=count),
             'token_accuracy': average(total=jnp.sum(correct), count=count),
             'answer_tokens': average(total=count, count=one),
+            **{name: average(total=value, count=one) for name, value in auxiliary.items()},
         }
 
     def _answers(
@@ -211,3 +230,12 @@ class VisionTextModel:
         if return_intermediates:
             return scores, {'decoder': {'token_scores': (token_scores,)}}
         return scores
+
+
+def sums_by_name(sown: PyTree) -> dict[str, Float[Array, '']]:
+    """What modules sowed, summed over all that used the same name."""
+    sums: dict[str, Array] = {}
+    for path, value in jax.tree_util.tree_leaves_with_path(sown):
+        name = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)][-1]
+        sums[name] = sums.get(name, 0.0) + value
+    return sums

@@ -285,6 +285,13 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits():
             {'text': dataclasses.replace(TEXT, width=18), 'memory_positions': True},
             r'width = 18 is no multiple of 4, which NetworkConfig\.memory_positions needs',
         ),
+        (
+            {
+                'vision': dataclasses.replace(VISION, patch_merger_tokens=2, patch_merger_after=1),
+                'memory_positions': True,
+            },
+            r'NetworkConfig\.memory_positions .*VitConfig\.patch_merger_tokens = 2 .*no place',
+        ),
     ],
 )
 def test_mistakes_name_the_binding(options, message):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from vlm.nn.layers import Dense, Dtype
+from vlm.nn.layers import NORMS, Dense, Dtype
 
 
 class KeyValue(NamedTuple):
@@ -35,7 +35,9 @@ class Attention(nn.Module):
 
     `keys_values` projects a sequence once; `__call__` attends to what it returned. Self-attention,
     cross-attention and both of their caches are compositions of the two. `scaled=False` leaves out
-    1/sqrt(K), as T5 does (its initialisation makes up for it).
+    1/sqrt(K), as T5 does (its initialisation makes up for it). `qk_norm`, a name in `NORMS`,
+    normalises the queries and keys of each head (ViT-22B, 2302.05442, 2.1). `use_bias` is the
+    output's bias, and that of queries, keys and values unless `qkv_bias` says otherwise.
     """
 
     num_heads: int
@@ -43,6 +45,8 @@ class Attention(nn.Module):
     use_bias: bool = False
     scaled: bool = True
     dtype: Dtype = jnp.float32
+    qkv_bias: bool | None = None
+    qk_norm: str | None = None
 
     def setup(self):
         inner = self.num_heads * self.head_dim
@@ -50,16 +54,23 @@ class Attention(nn.Module):
         query_init = nn.initializers.variance_scaling(
             1.0 if self.scaled else 1.0 / self.head_dim, 'fan_in', 'truncated_normal'
         )
-        self.query = Dense(inner, into, self.use_bias, self.dtype, query_init)
-        self.key = Dense(inner, into, self.use_bias, self.dtype)
-        self.value = Dense(inner, into, self.use_bias, self.dtype)
+        bias = self.use_bias if self.qkv_bias is None else self.qkv_bias
+        self.query = Dense(inner, into, bias, self.dtype, query_init)
+        self.key = Dense(inner, into, bias, self.dtype)
+        self.value = Dense(inner, into, bias, self.dtype)
         self.out_axes = out
+        if self.qk_norm:
+            self.query_norm = NORMS[self.qk_norm](dtype=self.dtype, axis='kv')
+            self.key_norm = NORMS[self.qk_norm](dtype=self.dtype, axis='kv')
 
     def _heads(self, x: Float[Array, 'B T I']) -> Float[Array, 'B T A K']:
         return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
 
     def keys_values(self, x: Float[Array, 'B S D']) -> KeyValue:
-        return KeyValue(self._heads(self.key(x)), self._heads(self.value(x)))
+        key = self._heads(self.key(x))
+        if self.qk_norm:
+            key = self.key_norm(key)
+        return KeyValue(key, self._heads(self.value(x)))
 
     @nn.compact
     def __call__(
@@ -69,8 +80,11 @@ class Attention(nn.Module):
         bias: Float[Array, '#B A T S'] | None = None,
         mask: Bool[Array, '#B 1 #T S'] | None = None,
     ) -> Float[Array, 'B T D']:
+        query = self._heads(self.query(x))
+        if self.qk_norm:
+            query = self.query_norm(query)
         attended = jax.nn.dot_product_attention(
-            self._heads(self.query(x)),
+            query,
             memory.key,
             memory.value,
             bias=bias,

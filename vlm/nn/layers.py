@@ -7,9 +7,11 @@ A attention heads, K head size, V vocabulary.
 Every parameter is declared through `flax.linen.partitioning.param_with_axes`, so `init` returns a
 `params_axes` collection beside `params`. That is the form T5X asks for, and it keeps parameters
 plain arrays. The names are those T5X's partition rules and its Adafactor both know: vocab, embed,
-mlp, heads, joined_kv, relpos_buckets; None for an axis that is never sharded.
+mlp, heads, kv, joined_kv, relpos_buckets, and expert for those of V-MoE; None for an axis that is
+never sharded.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -59,10 +61,11 @@ class RMSNorm(nn.Module):
 
     epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
+    axis: str = 'embed'
 
     @nn.compact
     def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
-        scale = param_with_axes('scale', nn.initializers.ones, (x.shape[-1],), axes=('embed',))
+        scale = param_with_axes('scale', nn.initializers.ones, (x.shape[-1],), axes=(self.axis,))
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
         return (x * scale).astype(self.dtype)
@@ -73,16 +76,28 @@ class LayerNorm(nn.Module):
 
     epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
+    axis: str = 'embed'
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
-        scale = param_with_axes('scale', nn.initializers.ones, (x.shape[-1],), axes=('embed',))
-        bias = param_with_axes('bias', nn.initializers.zeros, (x.shape[-1],), axes=('embed',))
+        shape, axes = (x.shape[-1],), (self.axis,)
         x = x.astype(jnp.float32)
         mean = jnp.mean(x, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
         x = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
-        return (x * scale + bias).astype(self.dtype)
+        x = x * param_with_axes('scale', nn.initializers.ones, shape, axes=axes)
+        if self.use_bias:
+            x = x + param_with_axes('bias', nn.initializers.zeros, shape, axes=axes)
+        return x.astype(self.dtype)
+
+
+# Each takes `dtype`, `axis` (the logical name of the normalised axis) and `name`.
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    'layer_norm': LayerNorm,
+    'layer_norm_no_bias': functools.partial(LayerNorm, use_bias=False),
+    'rms_norm': RMSNorm,
+}
 
 
 class Embed(nn.Module):

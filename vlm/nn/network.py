@@ -43,6 +43,12 @@ class NetworkConfig:
                 f'TextConfig.width = {self.text.width} is no multiple of 4, which '
                 'NetworkConfig.memory_positions needs.'
             )
+        if self.memory_positions and self.vision.patch_merger_tokens:
+            raise UserError(
+                'NetworkConfig.memory_positions adds a grid to the visual tokens; those that '
+                f'VitConfig.patch_merger_tokens = {self.vision.patch_merger_tokens} leaves have no '
+                'place in it: bind one of the two to False or 0.'
+            )
         if self.wiring not in WIRINGS:
             raise unknown_name('wiring', self.wiring, WIRINGS, 'NetworkConfig.wiring')
         if self.wiring == 'fusion_encoder' and not self.text.num_encoder_layers:

@@ -1,180 +1,94 @@
 """Vision Transformer encoder: images in, all visual tokens out (2010.11929, pre-norm)."""
 
-import dataclasses
-
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.partitioning import param_with_axes, scan_with_axes
 from jaxtyping import Array, Float
 
 from vlm.errors import UserError
 from vlm.nn.attention import Attention
-from vlm.nn.layers import ACTIVATIONS, Dense, Dtype, LayerNorm, Mlp
+from vlm.nn.flexivit import resample_positions
+from vlm.nn.layers import NORMS, Dense, Dtype, Mlp
+from vlm.nn.moe import MoeMlp
+from vlm.nn.patch_merger import PatchMerger
+from vlm.nn.patches import PatchEmbed, StemConv
 from vlm.nn.positions import sincos_2d
+from vlm.nn.vit_config import VitConfig
 
-POSITIONS = ('learned', 'sincos2d')
 
+class DropPath(nn.Module):
+    """Stochastic depth: leaves a residual branch out for whole images (1603.09382).
 
-@dataclasses.dataclass(frozen=True)
-class VitConfig:
-    """Sizes of a vision encoder. `image_size` is (height, width) in pixels.
-
-    `stem_widths` puts a convolution 3 x 3 of stride 2 for each of its channel counts before the
-    patch embedding, which then cuts smaller patches: still one token a `patch_size`, but edges that
-    lie across two patches are seen ("Early convolutions help transformers see better", 2106.14881).
-    `scan_layers` runs the blocks as one loop over stacked parameters: quick to compile and, on CPU,
-    faster: unrolled, XLA fuses the sum of all earlier blocks into every reader of the residual
-    stream, at a cost that grows with the square of the depth.
+    What stays is divided by the share that does, so that evaluation needs no scaling.
     """
-
-    image_size: tuple[int, int] = (224, 224)
-    patch_size: int = 16
-    stem_widths: tuple[int, ...] = ()
-    width: int = 768
-    num_layers: int = 12
-    num_heads: int = 12
-    mlp_dim: int = 3072
-    activation: str = 'gelu'
-    positions: str = 'learned'
-    dropout: float = 0.0
-    scan_layers: bool = False
-    dtype: Dtype = jnp.float32
-
-    def __post_init__(self):
-        height, width = self.image_size
-        if self.patch_size < 1 or height % self.patch_size or width % self.patch_size:
-            fits = [p for p in range(4, 65) if height % p == 0 and width % p == 0]
-            raise UserError(
-                f'VitConfig.patch_size = {self.patch_size} does not divide the image size '
-                f'{height} x {width}. Patch sizes that do: {fits}.'
-            )
-        if self.patch_size % self.stem_stride:
-            raise UserError(
-                f'VitConfig.patch_size = {self.patch_size} must be a multiple of '
-                f'{self.stem_stride}: each of the {len(self.stem_widths)} stem_widths halves the '
-                'image.'
-            )
-        if self.width % self.num_heads:
-            raise UserError(
-                f'VitConfig.num_heads = {self.num_heads} does not divide width = {self.width}.'
-            )
-        if self.positions not in POSITIONS:
-            raise UserError(
-                f'VitConfig.positions = {self.positions!r} is not one of {", ".join(POSITIONS)}.'
-            )
-        if self.positions == 'sincos2d' and self.width % 4:
-            raise UserError(
-                f'VitConfig.width = {self.width} is no multiple of 4, which positions = '
-                "'sincos2d' needs."
-            )
-        if self.activation not in ACTIVATIONS:
-            raise UserError(
-                f'VitConfig.activation = {self.activation!r} is not one of '
-                f'{", ".join(ACTIVATIONS)}.'
-            )
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
-
-    @property
-    def stem_stride(self) -> int:
-        """Pixels between two positions of what the patch embedding reads."""
-        return 2 ** len(self.stem_widths)
-
-    @property
-    def num_tokens(self) -> int:
-        """Visual tokens of one image."""
-        return self.grid[0] * self.grid[1]
-
-
-class StemConv(nn.Module):
-    """A convolution 3 x 3 of stride 2 (one pixel of zeros around), LayerNorm, ReLU."""
-
-    features: int
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'B H W C']) -> Float[Array, 'B h w D']:
-        kernel = param_with_axes(
-            'kernel',
-            nn.initializers.he_normal(in_axis=(0, 1, 2)),
-            (3, 3, x.shape[-1], self.features),
-            axes=(None, None, None, 'embed'),
-        )
-        bias = param_with_axes('bias', nn.initializers.zeros, (self.features,), axes=('embed',))
-        y = conv_stride_2(x.astype(self.dtype), kernel.astype(self.dtype))
-        y = LayerNorm(dtype=self.dtype, name='norm')(y + bias.astype(self.dtype))
-        return nn.relu(y)
-
-
-def conv_stride_2(
-    x: Float[Array, 'B H W C'], kernel: Float[Array, '3 3 C D']
-) -> Float[Array, 'B h w D']:
-    """The convolution of `StemConv` as one matrix product; H and W are even."""
-    # XLA's CPU backend has no fast gradient of a strided convolution.
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
-    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-class PatchEmbed(nn.Module):
-    """Cuts `[B, h, w, C]` into patches and projects each; the kernel is a convolution's, HWIO.
-
-    h and w are those of the image, or of what the stem makes of it.
-    """
-
-    config: VitConfig
-
-    @nn.compact
-    def __call__(self, images: Float[Array, 'B h w C']) -> Float[Array, 'B P D']:
-        cfg, size = self.config, self.config.patch_size // self.config.stem_stride
-        batch, channels = images.shape[0], images.shape[-1]
-        rows, columns = cfg.grid
-        kernel = param_with_axes(
-            'kernel',
-            nn.initializers.lecun_normal(in_axis=(0, 1, 2)),
-            (size, size, channels, cfg.width),
-            axes=(None, None, None, 'embed'),
-        )
-        bias = param_with_axes('bias', nn.initializers.zeros, (cfg.width,), axes=('embed',))
-        # A reshape and one matrix product: the same numbers as the strided convolution.
-        patches = images.reshape(batch, rows, size, columns, size, channels)
-        patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, -1)
-        flat = kernel.reshape(-1, cfg.width).astype(cfg.dtype)
-        return patches.astype(cfg.dtype) @ flat + bias.astype(cfg.dtype)
-
-
-class VitBlock(nn.Module):
-    """Pre-norm attention and MLP, with biases."""
-
-    config: VitConfig
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'B P D'], deterministic: bool = True
+        self, y: Float[Array, 'B P D'], rate: Float[Array, ''] | float
+    ) -> Float[Array, 'B P D']:
+        stays = 1.0 - rate
+        kept = jax.random.bernoulli(self.make_rng('dropout'), stays, (len(y), 1, 1))
+        return jnp.where(kept, y / stays, 0.0).astype(y.dtype)
+
+
+class VitBlock(nn.Module):
+    """Pre-norm attention and MLP (or experts), one after the other or side by side."""
+
+    config: VitConfig
+    experts: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, 'B P D'],
+        deterministic: bool = True,
+        drop_path: Float[Array, ''] | float = 0.0,
     ) -> tuple[Float[Array, 'B P D'], None]:
         cfg = self.config
-        drop = nn.Dropout(cfg.dropout)
+        dropout = nn.Dropout(cfg.dropout)
+
+        def drop(y: Float[Array, 'B P D']) -> Float[Array, 'B P D']:
+            y = dropout(y, deterministic=deterministic)
+            # Asked of the configuration: in a scanned stack the rate is an array.
+            return DropPath()(y, drop_path) if cfg.drop_path and not deterministic else y
+
+        def norm(name: str) -> Float[Array, 'B P D']:
+            return NORMS[cfg.norm](dtype=cfg.dtype, name=name)(x)
+
+        if cfg.parallel_blocks:
+            y = norm('norm')
+            return x + drop(self._attention(y) + self._mlp(y, deterministic)), None
+        x = x + drop(self._attention(norm('attention_norm')))
+        return x + drop(self._mlp(norm('mlp_norm'), deterministic)), None
+
+    def _attention(self, y: Float[Array, 'B P D']) -> Float[Array, 'B P D']:
+        cfg = self.config
         attention = Attention(
-            cfg.num_heads, cfg.width // cfg.num_heads, True, dtype=cfg.dtype, name='attention'
+            cfg.num_heads,
+            cfg.width // cfg.num_heads,
+            cfg.use_bias,
+            dtype=cfg.dtype,
+            qkv_bias=cfg.qkv_bias,
+            qk_norm=cfg.norm if cfg.qk_norm else None,
+            name='attention',
         )
-        y = LayerNorm(dtype=cfg.dtype, name='attention_norm')(x)
-        y = attention(y, attention.keys_values(y))
-        x = x + drop(y, deterministic=deterministic)
-        y = LayerNorm(dtype=cfg.dtype, name='mlp_norm')(x)
+        return attention(y, attention.keys_values(y))
+
+    def _mlp(self, y: Float[Array, 'B P D'], deterministic: bool) -> Float[Array, 'B P D']:
+        cfg = self.config
+        if self.experts:
+            return MoeMlp(cfg, name='moe')(y, deterministic=deterministic)
         mlp = Mlp(
             cfg.mlp_dim,
             cfg.activation,
-            use_bias=True,
+            use_bias=cfg.use_bias,
             dropout=cfg.dropout,
             dtype=cfg.dtype,
             name='mlp',
         )
-        y = mlp(y, deterministic=deterministic)
-        return x + drop(y, deterministic=deterministic), None
+        return mlp(y, deterministic=deterministic)
 
 
 def _scanned_blocks(config: VitConfig) -> type[nn.Module]:
@@ -182,14 +96,17 @@ def _scanned_blocks(config: VitConfig) -> type[nn.Module]:
         VitBlock,
         variable_axes={'params': 0},
         split_rngs={'params': True, 'dropout': True},
-        in_axes=nn.broadcast,
+        in_axes=(nn.broadcast, 0),
         length=config.num_layers,
         axis_name='layers',
     )
 
 
 class Vit(nn.Module):
-    """The encoder: `[B, H, W, 3]` in [-1, 1] to `[B, P, D]`, every token, after the last norm."""
+    """The encoder: `[B, H, W, 3]` in [-1, 1] to `[B, P, D]`, every token, after the last norm.
+
+    P is `VitConfig.num_tokens`: the patches, row by row, or what they were merged into.
+    """
 
     config: VitConfig
 
@@ -207,24 +124,56 @@ class Vit(nn.Module):
             images = StemConv(features, cfg.dtype, name=f'stem_{i}')(images)
         x = PatchEmbed(cfg, name='patch_embed')(images)
         x = x + self._positions().astype(cfg.dtype)
+        x = self._with_registers(x)
         x = nn.Dropout(cfg.dropout)(x, deterministic=deterministic)
-        if cfg.scan_layers:
-            x, _ = _scanned_blocks(cfg)(cfg, name='layers')(x, deterministic)
-        for i in range(0 if cfg.scan_layers else cfg.num_layers):
-            x, _ = VitBlock(cfg, name=f'layers_{i}')(x, deterministic)
-        return LayerNorm(dtype=cfg.dtype, name='norm')(x)
+        x = self._blocks(x, deterministic)[:, : cfg.num_tokens]
+        return NORMS[cfg.norm](dtype=cfg.dtype, name='norm')(x)
 
     def _positions(self) -> Float[Array, '1 P D']:
         cfg = self.config
         if cfg.positions == 'sincos2d':
             return jnp.asarray(sincos_2d(*cfg.grid, cfg.width))[None]
+        rows, columns = cfg.position_grid or cfg.grid
         table = param_with_axes(
             'position_embedding',
             nn.initializers.normal(cfg.width**-0.5),
-            (cfg.num_tokens, cfg.width),
+            (rows * columns, cfg.width),
             axes=(None, 'embed'),
         )
-        return table[None]
+        table = resample_positions(table.reshape(rows, columns, cfg.width), cfg.grid)
+        return table.reshape(1, cfg.num_patches, cfg.width)
+
+    def _with_registers(self, x: Float[Array, 'B P D']) -> Float[Array, 'B Q D']:
+        cfg = self.config
+        if not cfg.num_registers:
+            return x
+        registers = param_with_axes(
+            'registers',
+            nn.initializers.normal(0.02),
+            (cfg.num_registers, cfg.width),
+            axes=(None, 'embed'),
+        )
+        shape = (len(x), *registers.shape)
+        return jnp.concatenate([x, jnp.broadcast_to(registers.astype(cfg.dtype), shape)], axis=1)
+
+    def _blocks(self, x: Float[Array, 'B P D'], deterministic: bool) -> Float[Array, 'B Q D']:
+        cfg = self.config
+        rates = np.linspace(0.0, cfg.drop_path, cfg.num_layers, dtype=np.float32)
+        if cfg.scan_layers:
+            x, _ = _scanned_blocks(cfg)(cfg, name='layers')(x, deterministic, rates)
+            return x
+        for i, rate in enumerate(rates.tolist()):
+            block = VitBlock(cfg, i in cfg.moe_blocks, name=f'layers_{i}')
+            x, _ = block(x, deterministic, rate)
+            if i + 1 == cfg.patch_merger_after:
+                x = self._merge(x)
+        return x
+
+    def _merge(self, x: Float[Array, 'B P D']) -> Float[Array, 'B Q D']:
+        cfg = self.config
+        merger = PatchMerger(cfg.patch_merger_tokens, cfg.norm, cfg.dtype, name='patch_merger')
+        patches, registers = jnp.split(x, [cfg.num_patches], axis=1)
+        return jnp.concatenate([merger(patches), registers], axis=1)
 
 
 class Connector(nn.Module):

@@ -103,13 +103,13 @@ class Trainer:
         state = self.initial_state(batch, optimizer, mesh)
         if start:
             state = checkpoints.restore(state)
-        step_fn = make_train_step(self.model, optimizer, self.optimizer)
+        step_fn_of = make_train_steps(self.model, optimizer, self.optimizer, self.seed)
         rng = jax.random.key(self.seed + 1)
         meter = _Meter(self, log)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
             for step in range(start, self.total_steps):
                 with meter.timed('step'):
-                    state, metrics = step_fn(state, mesh.put(batch), rng)
+                    state, metrics = step_fn_of(step)(state, mesh.put(batch), rng)
                     # One step in flight: the next batch is fetched while the device computes.
                 with meter.timed('wait'):
                     if step + 1 < self.total_steps:
@@ -188,6 +188,20 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state, ema_params), values
 
     return step
+
+
+def make_train_steps(
+    model: VisionTextModel, optimizer: optax.GradientTransformation, config: Optimizer, seed: int
+) -> Callable[[int], StepFn]:
+    """The step function of each step number: that of a patch size drawn for it, if there are some.
+
+    Every size is a program of its own with static shapes, compiled when it is first drawn. The draw
+    depends on seed and step alone, so a continued run goes on with the same ones.
+    """
+    sizes = model.module.config.vision.train_patch_sizes
+    models = [model.with_patch_size(size) for size in sizes] or [model]
+    steps = [make_train_step(each, optimizer, config) for each in models]
+    return lambda step: steps[np.random.default_rng((seed, step)).integers(len(steps))]
 
 
 class _Meter:
