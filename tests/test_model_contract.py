@@ -95,8 +95,9 @@ def test_signatures_are_those_that_t5x_calls():
     assert names(model.score_batch) == ['params', 'batch', 'return_intermediates']
     predict = names(model.predict_batch_with_aux)
     assert predict[:2] == ['params', 'batch'] == names(model.predict_batch)[:2]
-    # T5X passes these only where they are named, and greedy decoding draws nothing.
-    assert not {'rng', 'flax_mutables'} & {*predict, *names(model.predict_batch)}
+    # T5X passes these only where they are named: sampling needs a key, nothing is mutable.
+    assert predict[2] == 'rng' == names(model.predict_batch)[2]
+    assert 'flax_mutables' not in {*predict, *names(model.predict_batch)}
 
 
 def test_attributes_that_t5x_reads_are_what_was_given():

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from jaxtyping import Array, Float, Int
 
-from vlm import decoding
+from vlm.decoding import DecodingConfig, decode, prefill
 from vlm.errors import UserError, unknown_name
 from vlm.losses import NORMALIZERS, normalized_weights, token_losses
 from vlm.nn.moe import LOSSES
@@ -160,64 +160,60 @@ class VisionTextModel:
         """`loss_fn` without dropout."""
         return self.loss_fn(params, batch, None)
 
-    def predict_batch(self, params: PyTree, batch: Batch, **options: Any) -> Int[Array, 'B T']:
-        """Greedy answers, see `predict_batch_with_aux`."""
-        return self.predict_batch_with_aux(params, batch, **options)[0]
+    def predict_batch(
+        self, params: PyTree, batch: Batch, rng: Array | None = None, **options: Any
+    ) -> Int[Array, 'B *R T']:
+        """The answers of `predict_batch_with_aux`, whose options it takes."""
+        return self.predict_batch_with_aux(params, batch, rng, **options)[0]
 
     def predict_batch_with_aux(
-        self, params: PyTree, batch: Batch, max_decode_length: int | None = None
-    ) -> tuple[Int[Array, 'B T'], dict[str, Array]]:
-        """Greedy answers of at most `max_decode_length` tokens and their log-probabilities.
+        self,
+        params: PyTree,
+        batch: Batch,
+        rng: Array | None = None,
+        max_decode_length: int | None = None,
+        decoding: DecodingConfig = DecodingConfig(),  # noqa: B008  (frozen)
+        return_all_decodes: bool = False,
+    ) -> tuple[Int[Array, 'B *R T'], dict[str, Array]]:
+        """Answers of at most `max_decode_length` tokens and `{'scores': [B]}`, see `decode`.
+
+        With `return_all_decodes` all R = `decoding.num_decodes` answers of a row, best first (T5X
+        has the best last). Method 'sample' needs the key `rng`, the others draw nothing.
 
         Of the decoder features only the prompt is read: an answer in the batch is never seen. In a
         prefix wiring rows hold prompt and answer, so `max_decode_length` also says how many slots
-        can be prompt; without it both may fill the row.
+        can be prompt; without it both may fill the row. A row that `vlm.decoding.check_prompts`
+        refuses gets padding alone and scores NaN.
         """
-        bound = self.module.bind({'params': params})
-        memory = bound.encode(
-            batch['images'], batch['image_mask'], batch.get('encoder_input_tokens')
+        prefilled = prefill(self.module.bind({'params': params}), batch, max_decode_length)
+        length = max_decode_length or batch['decoder_input_tokens'].shape[1]
+        step, caches = prefilled.answer_step(decoding.num_decodes, length)
+        decoded = decode(
+            prefilled.logits, caches, step, decoding, max_length=length, eos_id=EOS_ID, rng=rng
         )
-        prompt, valid, answer_length = self._prompt(batch, max_decode_length)
-        width = prompt.shape[1]
-        # Bidirectional over the prompt; the eye keeps a padding query from a softmax over nothing.
-        prefill_mask = (valid[:, None, :] | jnp.eye(width, dtype=bool)[None])[:, None]
-        states, caches = bound.decode_step(prompt, memory, prefill_mask)
-        slots = jnp.arange(width + answer_length)
-        prompt_valid = jnp.pad(valid, ((0, 0), (0, answer_length)))
+        known = prefilled.answerable[:, None]
+        tokens = jnp.where(known[..., None], decoded.tokens, 0)
+        scores = jnp.where(known, decoded.scores, jnp.nan)
+        if return_all_decodes:
+            return tokens, {'scores': scores}
+        return tokens[:, 0], {'scores': scores[:, 0]}
 
-        def step(tokens: Array, caches: Any, position: Array) -> tuple[Array, Any]:
-            index = width + position
-            seen = prompt_valid | ((slots >= width) & (slots <= index))[None]
-            states, caches = bound.decode_step(tokens, memory, seen[:, None, None], caches, index)
-            return bound.logits(states)[:, 0], caches
+    def score_labels(
+        self,
+        params: PyTree,
+        batch: Batch,
+        labels: Int[Array, 'R L'],
+        max_decode_length: int | None = None,
+    ) -> Float[Array, 'B R']:
+        """Log-probability of every label as the answer to every row's prompt: classification.
 
-        decoded = decoding.greedy(
-            bound.logits(states[:, -1:])[:, 0],
-            [cache.padded_to(width + answer_length) for cache in caches],
-            step,
-            max_length=answer_length,
-            eos_id=EOS_ID,
-        )
-        return decoded.tokens, {'scores': decoded.scores}
-
-    def _prompt(
-        self, batch: Batch, max_decode_length: int | None
-    ) -> tuple[Int[Array, 'B P'], Array, int]:
-        """The decoder's prompt aligned right, where it holds tokens, and the answer's length."""
-        rows = batch['decoder_input_tokens']
-        prefix = batch.get('decoder_prefix_mask')
-        answer_length = max_decode_length or rows.shape[1]
-        if prefix is None:
-            start = jnp.zeros((rows.shape[0], 1), jnp.int32)
-            return start, jnp.ones(start.shape, bool), answer_length
-        width = rows.shape[1] if max_decode_length is None else rows.shape[1] - answer_length + 1
-        if width < 1:
-            raise UserError(
-                f'max_decode_length = {answer_length} leaves no room for a prompt in rows of '
-                f'{rows.shape[1]} tokens.'
-            )
-        lengths = jnp.sum(prefix, axis=1)
-        return *decoding.align_right(rows, lengths, width), answer_length
+        What `score_batch` gives for rows with these answers, but each image is encoded and each
+        prompt run once for all labels. Labels end with EOS and are padded with 0; with
+        `max_decode_length` the rows are read as in prediction.
+        """
+        prefilled = prefill(self.module.bind({'params': params}), batch, max_decode_length)
+        scores = prefilled.label_scores(labels)
+        return jnp.where(prefilled.answerable[:, None], scores, jnp.nan)
 
     def score_batch(
         self, params: PyTree, batch: Batch, return_intermediates: bool = False

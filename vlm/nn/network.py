@@ -13,7 +13,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.nn import masks
 from vlm.nn.attention import KeyValue
 from vlm.nn.layers import Embed, make_padding_mask
-from vlm.nn.positions import sincos_2d
+from vlm.nn.positions import Positions, sincos_2d
 from vlm.nn.t5 import Decoder, Encoder, TextConfig
 from vlm.nn.vit import Connector, Vit, VitConfig
 
@@ -128,10 +128,16 @@ class VisionTextNetwork(nn.Module):
         caches: list[KeyValue] | None = None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
+        positions: Positions | None = None,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
-        """Decoder states of `tokens` at slots `index ..`, and the self-attention caches."""
+        """Decoder states of `tokens` at slots `index ..`, and the self-attention caches.
+
+        `positions` are those of the tokens and of the slots, where they are not the slots' numbers.
+        """
         x = self.token_embedder(tokens)
-        return self.decoder(x, memory.keys_values, memory.mask, mask, caches, index, deterministic)
+        return self.decoder(
+            x, memory.keys_values, memory.mask, mask, caches, index, deterministic, positions
+        )
 
     def logits(self, states: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """Scores over the vocabulary, float32."""

@@ -6,6 +6,9 @@ from flax import linen as nn
 from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float, Int
 
+# Of the queries and of the keys; every row of a batch has the same.
+Positions = tuple[Int[Array, ' T'], Int[Array, ' S']]
+
 
 def sincos_2d(height: int, width: int, features: int) -> Float[np.ndarray, 'P D']:
     """Fixed 2-D sine-cosine embedding of a `height x width` grid, rows first (MoCo v3, 2104.02057).

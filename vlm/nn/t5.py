@@ -17,7 +17,7 @@ from vlm.nn.layers import (
     RMSNorm,
     make_padding_mask,
 )
-from vlm.nn.positions import RelativeBias
+from vlm.nn.positions import Positions, RelativeBias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,11 +187,13 @@ class Decoder(nn.Module):
         caches: list[KeyValue] | None = None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
+        positions: Positions | None = None,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
         """Runs the stack on tokens at slots `index .. index + T - 1` of rows of S slots."""
-        length = x.shape[1] if caches is None else caches[0].key.shape[1]
-        query_at = jnp.arange(x.shape[1]) + index
-        bias = self.relpos_bias(query_at, jnp.arange(length)).astype(self.config.dtype)
+        if positions is None:
+            length = x.shape[1] if caches is None else caches[0].key.shape[1]
+            positions = jnp.arange(x.shape[1]) + index, jnp.arange(length)
+        bias = self.relpos_bias(*positions).astype(self.config.dtype)
         x = self.drop(x, deterministic=deterministic)
         updated = []
         for i, layer in enumerate(self.layers):
