@@ -205,3 +205,10 @@ def test_demo_vocabulary_ships_with_the_package():
         ids = demo.encode(text)
         assert demo.encode_tf(tf.constant(text)).numpy().tolist() == ids
         assert demo.decode(ids) == text
+
+
+def test_ids_that_answers_may_be_limited_to(vocabulary):
+    words = vocabulary.encode('red') + vocabulary.encode('blue')
+    assert vocabularies.answer_ids(['red', 'blue'], locations=False) == tuple(sorted(set(words)))
+    both = vocabularies.answer_ids(['red', 'blue'])
+    assert set(both) == {*words, *vocabulary.location_ids} and list(both) == sorted(both)

@@ -7,6 +7,7 @@ Tasks are registered when their module is imported, before gin files are read. T
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import gin
@@ -143,6 +144,17 @@ def demo_vocabulary_path() -> str:
 def demo_vocabulary() -> SentencePieceVocabulary:
     """Returns the demo's vocabulary, whatever gin says."""
     return SentencePieceVocabulary(demo_vocabulary_path())
+
+
+def answer_ids(texts: Sequence[str] = (), locations: bool = True) -> tuple[int, ...]:
+    """Ids of the run's vocabulary that write `texts` and, if asked, all locations.
+
+    For `vlm.decoding.DecodingConfig.allowed_ids`. Give the texts as they stand in answers: the
+    pieces of 'cat' and of ' ; cat' may differ.
+    """
+    tokenizer = task_vocabulary().tokenizer
+    ids = {i for text in texts for i in tokenizer.encode(text)}
+    return tuple(sorted(ids.union(tokenizer.location_ids if locations else ())))
 
 
 def escape_tf(text: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from rich.table import Table
 from vlm.data.bad_data import bad_data
 from vlm.data.features import output_features
 from vlm.data.tasks import spec_of
+from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.config import GinFlags
@@ -102,8 +103,11 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
         converted = trainer.model.FEATURE_CONVERTER_CLS(pack=False)(examples, dict(lengths))
         _, params, mesh = _latest(session)
         batch = trainer.evaluation.batch_size if trainer.evaluation else data.batch_size
+        decoding = trainer.evaluation.decoding if trainer.evaluation else DecodingConfig()
         unanswered = unanswered_ids(output_features()['targets'].vocabulary)
-        predictor = BatchPredictor(trainer.model, mesh, batch, lengths['targets'], unanswered)
+        predictor = BatchPredictor(
+            trainer.model, mesh, batch, lengths['targets'], unanswered, decoding
+        )
         known = read_examples(examples)
         answers = []
         with ProgressBar('infer', len(known)) as bar:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from vlm.data.features import output_features
 from vlm.data.prompts import template
 from vlm.data.tasks import TaskSpec, spec_of
+from vlm.decoding import DecodingConfig
 from vlm.errors import UserError, unknown_name
 from vlm.metrics.definitions import definition_of
 from vlm.model import VisionTextModel
@@ -38,6 +39,7 @@ class Evaluation:
       split: e.g. 'test'.
       batch_size: examples at once.
       num_examples: the first so many of each task; None for all.
+      decoding: how answers are chosen.
     """
 
     mixture_or_task_name: str
@@ -45,6 +47,7 @@ class Evaluation:
     split: str = 'test'
     batch_size: int = 128
     num_examples: int | None = None
+    decoding: DecodingConfig = DecodingConfig()
 
     def check(self) -> None:
         """Raises `UserError` for names and splits that do not exist."""
@@ -111,7 +114,7 @@ class Evaluation:
         """Predicted ids and metric values by task."""
         unanswered = unanswered_ids(output_features()['targets'].vocabulary)
         length = self.task_feature_lengths['targets']
-        predictor = BatchPredictor(model, mesh, self.batch_size, length, unanswered)
+        predictor = BatchPredictor(model, mesh, self.batch_size, length, unanswered, self.decoding)
         total = sum(len(ds) for ds in evaluator.cached_task_datasets.values())
         done = 0
         with ProgressBar('evaluate', total) as bar:

@@ -1,5 +1,6 @@
 """Answers of a model for every example of a data set, in order, none left out."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 import tensorflow as tf
 
+from vlm.decoding import DecodingConfig, check_prompts
 from vlm.errors import UNANSWERED
 from vlm.model import VisionTextModel
 from vlm.runner.mesh import DataMesh
@@ -15,7 +17,7 @@ OnBatch = Callable[[int], None]
 
 
 class BatchPredictor:
-    """Greedy answers in batches of one shape, so that prediction is compiled once.
+    """Answers in batches of one shape, so that prediction is compiled once.
 
     Args:
       model: the model.
@@ -23,6 +25,8 @@ class BatchPredictor:
       batch_size: examples at once; a last, smaller batch is filled up and the filling dropped.
       answer_length: tokens of an answer at most.
       unanswered: the ids written for an example without a readable image.
+      decoding: how answers are chosen; the best of several is kept. What is drawn depends on the
+        place of an example in the data set and on `batch_size`, and on nothing else.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class BatchPredictor:
         batch_size: int,
         answer_length: int,
         unanswered: list[int],
+        decoding: DecodingConfig = DecodingConfig(),  # noqa: B008  (frozen)
     ):
         mesh.check_batch_size(batch_size, 'EVAL_BATCH_SIZE')
         self._mesh = mesh
@@ -39,18 +44,26 @@ class BatchPredictor:
         self._unanswered = unanswered
         self._width = max(answer_length, len(unanswered))
 
-        def predict(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-            return model.predict_batch(params, batch, max_decode_length=answer_length)
-
-        self._predict = jax.jit(predict)
+        self._answer_length = answer_length
+        self._predict = jax.jit(
+            functools.partial(
+                model.predict_batch, max_decode_length=answer_length, decoding=decoding
+            )
+        )
 
     def __call__(
         self, params: Any, dataset: tf.data.Dataset, on_batch: OnBatch = lambda count: None
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (index, int32[T]) for an enumerated data set of model features."""
+        """Yields (index, int32[T]) for an enumerated data set of model features.
+
+        Raises `UserError` for rows that hold several prompts, or one that is too long.
+        """
         for indices, batch in dataset.batch(self._batch_size).prefetch(2).as_numpy_iterator():
+            check_prompts(batch, self._answer_length)
             readable = batch['image_mask'].any(axis=1)
-            answers = np.asarray(self._predict(params, self._mesh.put(self._filled(batch))))
+            rng = jax.random.fold_in(jax.random.key(0), int(indices[0]))
+            filled = self._mesh.put(self._filled(batch))
+            answers = np.asarray(self._predict(params, filled, rng))
             rows = np.zeros((len(indices), self._width), np.int32)
             rows[:, : answers.shape[1]] = answers[: len(indices)]
             rows[~readable] = 0

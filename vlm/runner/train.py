@@ -76,6 +76,8 @@ class Trainer:
             )
         if self.evaluation is not None:
             self.evaluation.check()
+            vocab_size = self.model.module.config.text.vocab_size
+            self.evaluation.decoding.check_vocabulary(vocab_size)
 
     def run(self, run: RunDir, log: MetricsLog, mesh: DataMesh) -> Training:
         """Trains from the latest checkpoint of `run`, or from the start, to `total_steps`."""
