@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlm.data.examples import Pair, Record, fill
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.data.sources import RecordSource
 from vlm.data.tasks import MetricFn, TaskSpec, add_task
 from vlm.metrics.text import exact_match, exact_match_per_example

@@ -147,7 +147,10 @@ def test_one_set_of_parameters_serves_every_patch_size():
 
 
 def test_every_training_step_draws_its_patch_size():
-    model, batch = make_model(**{**FLEXIBLE, 'train_patch_sizes': (2, 8)}), make_batch('decoder_prefix', ROWS)
+    model, batch = (
+        make_model(**{**FLEXIBLE, 'train_patch_sizes': (2, 8)}),
+        make_batch('decoder_prefix', ROWS),
+    )
     config = Optimizer(optax.sgd, lambda step: 1e-3)
     optimizer = config.transformation(lambda name: False)
     step_of, again = (make_train_steps(model, optimizer, config, seed=5) for _ in range(2))

@@ -107,7 +107,7 @@ class BoxCodec:
         x_max <= x_min, and a box so thin that both its edges have one code.
         """
         levels = self.levels or self.bins
-        codes = [self._code(round(x * (levels - 1)), levels) for x in _checked(box)]
+        codes = [self._code(round(x * (levels - 1)), levels) for x in checked_box(box)]
         if reason := self._flaw(codes):
             raise BoxFormatError(f'box {_shown(box)} has, in {levels} bins, {reason}')
         if self.style == 'loc':
@@ -216,8 +216,12 @@ class BoxCodec:
         return f' (a box is y_min x_min y_max x_max, such as {example!r})'
 
 
-def _checked(box: BoxLike) -> list[float]:
-    """Returns the four coordinates clipped to [0, 1], or raises BoxFormatError with the reason."""
+def checked_box(box: BoxLike) -> list[float]:
+    """Returns the four coordinates clipped to [0, 1], or raises BoxFormatError with the reason.
+
+    Refused: anything but four numbers, NaN, a coordinate outside [0, 1] by more than rounding,
+    y_max <= y_min or x_max <= x_min.
+    """
     try:
         values = np.asarray(box, np.float64)
     except (TypeError, ValueError):

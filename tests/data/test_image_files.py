@@ -15,9 +15,7 @@ from PIL import Image, ImageFile
 
 from vlm.data import image_files, images
 from vlm.data.image_files import ImageError, decode_image, encode_png
-from vlm.data.images import (
-    load_image,
-)
+from vlm.data.images import load_image
 from vlm.data.views import View, attach_view
 
 from pictures import (

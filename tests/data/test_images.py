@@ -5,13 +5,7 @@ from hypothesis import strategies as st
 
 from vlm.data import images
 from vlm.data.image_files import encode_png
-from vlm.data.images import (
-    fitted_size,
-    load_image,
-    placed_box,
-    resize_image,
-    stored_box,
-)
+from vlm.data.images import fitted_size, load_image, placed_box, resize_image, stored_box
 from vlm.errors import UserError
 
 from pictures import noise

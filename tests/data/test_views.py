@@ -10,11 +10,7 @@ from PIL import Image
 from vlm import boxes
 from vlm.data import images, views
 from vlm.data.image_files import ImageError, encode_png
-from vlm.data.images import (
-    load_image,
-    placed_box,
-    viewed_size,
-)
+from vlm.data.images import load_image, placed_box, viewed_size
 from vlm.data.views import View, attach_view, split_view
 
 from pictures import RED, encoded, four_colours, noise

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.errors import UserError
 from vlm.metrics.vqa import vqa_accuracy
 from vlm.tasks import captioning, vqa

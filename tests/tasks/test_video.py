@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.errors import UNANSWERED
 from vlm.tasks.video import add_video_captioning_task, add_video_qa_task, sample_frames
 

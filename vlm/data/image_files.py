@@ -32,6 +32,19 @@ class ImageError(ValueError):
     """The bytes are no image we read, or a damaged one; the message says what is wrong."""
 
 
+# Stands for an image that is not there; no image format begins like this.
+_ABSENT_MAGIC = b'\x93VLMABSENT'
+
+
+def absent_image(reason: str) -> bytes:
+    """Returns bytes that stand for an image nobody could read; decoding them says why.
+
+    So an example without its image reaches the converter, which counts it, and an evaluation,
+    where it is a wrong answer.
+    """
+    return _ABSENT_MAGIC + reason.encode('utf-8', 'replace')
+
+
 def decode_image(
     data: bytes, *, max_pixels: int = MAX_PIXELS, apply_exif: bool = False
 ) -> UInt8[np.ndarray, 'H W 3']:
@@ -93,6 +106,8 @@ def _identify(data: bytes) -> tuple[str, Callable[[io.BytesIO], ImageFile.ImageF
     """Returns the format's name and Pillow's reader of it."""
     if not data:
         raise ImageError('the image is empty (0 bytes)')
+    if data.startswith(_ABSENT_MAGIC):
+        raise ImageError(data.removeprefix(_ABSENT_MAGIC).decode('utf-8', 'replace'))
     if data.startswith(b'\xff\xd8\xff'):
         return 'JPEG', JpegImageFile
     if data.startswith(b'\x89PNG\r\n\x1a\n'):

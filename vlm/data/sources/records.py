@@ -1,4 +1,4 @@
-"""Records as a SeqIO data source."""
+"""Records of a Python function as a SeqIO data source: what every other source builds on."""
 
 import itertools
 import json
@@ -15,6 +15,8 @@ SIGNATURE = {
     'images': tf.TensorSpec((None,), tf.string),
     'record': tf.TensorSpec((), tf.string),
 }
+# Of a record, but not handed to readers: where each image was read from, None for one inside a row.
+PATHS = 'image_paths'
 
 
 class RecordSource(seqio.DataSource):
@@ -41,6 +43,10 @@ class RecordSource(seqio.DataSource):
     def list_shards(self, split: str) -> list[str]:
         return [split]
 
+    def records(self, split: str) -> Iterable[Record]:
+        """Every record of a split once, in the source's order."""
+        return self._read(split)
+
     def get_dataset(
         self,
         split: str = 'train',
@@ -54,13 +60,14 @@ class RecordSource(seqio.DataSource):
 
         def elements():
             records = itertools.islice(self._read(split), shard.index, None, shard.num_shards)
-            return (_element(record) for record in records)
+            return (as_element(record) for record in records)
 
         return tf.data.Dataset.from_generator(elements, output_signature=SIGNATURE)
 
 
-def _element(record: Record) -> dict[str, Any]:
-    fields = {k: v for k, v in record.items() if k not in ('id', 'images')}
+def as_element(record: Record) -> dict[str, Any]:
+    """A record as what `SIGNATURE` describes."""
+    fields = {k: v for k, v in record.items() if k not in ('id', 'images', PATHS)}
     return {
         'id': record['id'].encode('utf-8', 'replace'),
         'images': list(record['images']),
