@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from vlm.errors import UserError
-from vlm.nn.vit import Connector, PatchEmbed, StemConv, Vit, VitConfig
+from vlm.nn.patches import PatchEmbed, Stem, StemConv
+from vlm.nn.vit import Connector, Vit
+from vlm.nn.vit_config import VitConfig
 
 from miniature import random_params
 
@@ -43,18 +45,20 @@ def test_patch_embedding_equals_a_strided_convolution():
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_stem_convolution_equals_the_library_s():
+@pytest.mark.parametrize('stride', [1, 2])
+def test_stem_convolution_equals_the_library_s(stride):
     images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 10, 5)), jnp.float32)
-    params = random_params(StemConv(7), images)
+    module = StemConv(7, stride)
+    params = random_params(module, images)
     convolved = jax.lax.conv_general_dilated(
         images,
         params['kernel'],
-        window_strides=(2, 2),
+        window_strides=(stride, stride),
         padding=((1, 1), (1, 1)),
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )
     wanted = np.maximum(layer_norm(params['norm'], np.asarray(convolved + params['bias'])), 0)
-    found = StemConv(7).apply({'params': params}, images)
+    found = module.apply({'params': params}, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -62,7 +66,7 @@ def test_stem_keeps_one_token_a_patch_and_sees_across_patches():
     config = dataclasses.replace(CONFIG, stem_widths=(4,), num_layers=0)
     images = some_images(1)
     params = random_params(Vit(config), images)
-    assert params['stem_0']['kernel'].shape == (3, 3, 3, 4)
+    assert params['stem']['halve_0']['kernel'].shape == (3, 3, 3, 4)
     assert params['patch_embed']['kernel'].shape == (2, 2, 4, 8)
     before = run(Vit(config), params, images)
     assert before.shape == (1, 6, 8)
@@ -70,6 +74,17 @@ def test_stem_keeps_one_token_a_patch_and_sees_across_patches():
     after = run(Vit(config), params, images.at[0, 0, 3].add(1.0))
     changed = np.abs(np.asarray(after - before)).max(-1)[0] > 1e-6
     assert changed.tolist() == [True, True, False, False, False, False]
+
+
+def test_stem_blocks_are_added_to_what_they_read():
+    config = dataclasses.replace(CONFIG, stem_widths=(4,), stem_blocks=2, num_layers=0)
+    images = some_images()
+    params = random_params(Stem(config), images)
+    x = StemConv(4).apply({'params': params['halve_0']}, images)
+    for i in range(2):
+        x = x + StemConv(4, 1).apply({'params': params[f'block_{i}']}, x)
+    found = Stem(config).apply({'params': params}, images)
+    np.testing.assert_allclose(found, x, rtol=1e-5, atol=1e-5)
 
 
 def layer_norm(p, x):
@@ -236,6 +251,7 @@ def test_bfloat16_keeps_float32_parameters():
         ({'patch_size': 5}, r'VitConfig\.patch_size = 5 .* 8 x 12\. .*\[4\]'),
         ({'patch_size': 0}, 'patch_size = 0 does not divide'),
         ({'patch_size': 4, 'stem_widths': (8, 8, 8)}, 'multiple of 8: each of the 3'),
+        ({'stem_blocks': 1}, r'VitConfig\.stem_blocks = 1 needs a stem'),
         ({'num_heads': 3}, r'VitConfig\.num_heads = 3 does not divide width = 8'),
         ({'positions': 'sincos'}, r"VitConfig\.positions = 'sincos' .*learned, sincos2d"),
         ({'positions': 'sincos2d', 'width': 6}, r'VitConfig\.width = 6 .*multiple of 4'),

@@ -10,10 +10,26 @@ from vlm.nn.layers import Dtype, LayerNorm
 from vlm.nn.vit_config import VitConfig
 
 
+class Stem(nn.Module):
+    """`[B, H, W, C]` to `[B, h, w, D]`: convolutions that halve the picture, then residual ones."""
+
+    config: VitConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'B H W C']) -> Float[Array, 'B h w D']:
+        cfg = self.config
+        for i, features in enumerate(cfg.stem_widths):
+            x = StemConv(features, dtype=cfg.dtype, name=f'halve_{i}')(x)
+        for i in range(cfg.stem_blocks):
+            x = x + StemConv(x.shape[-1], stride=1, dtype=cfg.dtype, name=f'block_{i}')(x)
+        return x
+
+
 class StemConv(nn.Module):
-    """A convolution 3 x 3 of stride 2 (one pixel of zeros around), LayerNorm, ReLU."""
+    """A convolution 3 x 3 (one pixel of zeros around), LayerNorm, ReLU."""
 
     features: int
+    stride: int = 2
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -25,19 +41,23 @@ class StemConv(nn.Module):
             axes=(None, None, None, 'embed'),
         )
         bias = param_with_axes('bias', nn.initializers.zeros, (self.features,), axes=('embed',))
-        y = conv_stride_2(x.astype(self.dtype), kernel.astype(self.dtype))
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         y = LayerNorm(dtype=self.dtype, name='norm')(y + bias.astype(self.dtype))
         return nn.relu(y)
 
 
-def conv_stride_2(
-    x: Float[Array, 'B H W C'], kernel: Float[Array, '3 3 C D']
+def convolve(
+    x: Float[Array, 'B H W C'], kernel: Float[Array, '3 3 C D'], stride: int
 ) -> Float[Array, 'B h w D']:
-    """The convolution of `StemConv` as one matrix product; H and W are even."""
+    """The convolution of `StemConv` as one matrix product; `stride` divides H and W."""
     # XLA's CPU backend has no fast gradient of a strided convolution.
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+    shifted = [
+        padded[:, i : i + height : stride, j : j + width : stride]
+        for i in range(3)
+        for j in range(3)
+    ]
     return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 

@@ -13,7 +13,7 @@ from vlm.nn.flexivit import resample_positions
 from vlm.nn.layers import NORMS, Dense, Dtype, Mlp
 from vlm.nn.moe import MoeMlp
 from vlm.nn.patch_merger import PatchMerger
-from vlm.nn.patches import PatchEmbed, StemConv
+from vlm.nn.patches import PatchEmbed, Stem
 from vlm.nn.positions import sincos_2d
 from vlm.nn.vit_config import VitConfig
 
@@ -120,8 +120,8 @@ class Vit(nn.Module):
                 f'the images are {images.shape[1]} x {images.shape[2]} pixels, the vision encoder '
                 f'is built for {cfg.image_size[0]} x {cfg.image_size[1]} (VitConfig.image_size).'
             )
-        for i, features in enumerate(cfg.stem_widths):
-            images = StemConv(features, cfg.dtype, name=f'stem_{i}')(images)
+        if cfg.stem_widths:
+            images = Stem(cfg, name='stem')(images)
         x = PatchEmbed(cfg, name='patch_embed')(images)
         x = x + self._positions().astype(cfg.dtype)
         x = self._with_registers(x)

@@ -21,6 +21,7 @@ class VitConfig:
         patch embedding, which then cuts smaller patches: still one token a `patch_size`, but edges
         that lie across two patches are seen ("Early convolutions help transformers see better",
         2106.14881).
+      stem_blocks: convolutions of stride 1 behind those, each added to what it reads.
       positions: 'learned', or 'sincos2d', which has no parameters.
       dropout: share of the numbers of every residual branch, and of hidden units, set to 0.
       scan_layers: runs the blocks as one loop over stacked parameters: quick to compile and, on
@@ -63,6 +64,7 @@ class VitConfig:
     image_size: tuple[int, int] = (224, 224)
     patch_size: int = 16
     stem_widths: tuple[int, ...] = ()
+    stem_blocks: int = 0
     width: int = 768
     num_layers: int = 12
     num_heads: int = 12
@@ -114,6 +116,10 @@ class VitConfig:
                 f'{height} x {width}. Patch sizes that do: {fits}.'
             )
         self._check_stem('patch_size', size)
+        if self.stem_blocks and not self.stem_widths:
+            raise UserError(
+                f'VitConfig.stem_blocks = {self.stem_blocks} needs a stem: bind stem_widths.'
+            )
 
     def _check_stem(self, name: str, size: int) -> None:
         if size % self.stem_stride:
