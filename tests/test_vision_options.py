@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ import pytest
 from vlm.model import VisionTextModel, sums_by_name
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
-from vlm.nn.vit import VitConfig
+from vlm.nn.vit import Vit, VitConfig
+from vlm.runner.model_file import Serving
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.state import TrainState
 from vlm.runner.train import make_train_steps
@@ -111,6 +113,30 @@ def test_sown_values_are_summed_by_name():
     sown = jax.tree.map(jnp.asarray, sown)
     assert sums_by_name(sown) == {'x': 8.0, 'y': 2.0}
     assert sums_by_name({}) == {}
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_options_come_back_from_model_json(name):
+    network = make_model(**OPTIONS[name], dtype='float32').module.config
+    network = dataclasses.replace(network, text=dataclasses.replace(TEXT, dtype='float32'))
+    serving = Serving(network, {}, {}, {}, {}, {})
+    again = Serving.from_json(json.loads(json.dumps(serving.to_json())))
+    assert again.network == network and hash(again.network) == hash(network)
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_options_keep_bfloat16_activations_and_float32_parameters(name):
+    vision = Vit(make_model(**OPTIONS[name], dtype=jnp.bfloat16).module.config.vision)
+    images, key = jnp.zeros((3, 8, 8, 3)), jax.random.key(0)
+
+    def forward(key):
+        params = vision.init(key, images)['params']
+        return params, vision.apply({'params': params}, images, False, rngs={'dropout': key})
+
+    params, tokens = jax.eval_shape(forward, key)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
+    assert tokens.dtype == jnp.bfloat16
+    assert tokens.shape == (3, vision.config.num_tokens, 16)
 
 
 def test_merged_tokens_of_every_image_reach_the_decoder():

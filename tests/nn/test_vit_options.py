@@ -145,7 +145,7 @@ def test_drop_path_leaves_out_whole_images():
 
 
 def test_drop_path_grows_linearly_with_depth():
-    config, images = option(num_layers=3, drop_path=0.5), normal(2000, 8, 12, 3)
+    config, images = option(num_layers=3, drop_path=0.5), normal(800, 8, 12, 3)
     config = dataclasses.replace(config, mlp_dim=4)
     _, seen = Vit(config).apply(
         {'params': random_params(Vit(config), images)},
@@ -155,12 +155,12 @@ def test_drop_path_grows_linearly_with_depth():
         capture_intermediates=lambda module, _: isinstance(module, DropPath),
     )
     blocks = [seen['intermediates'][f'layers_{i}'] for i in range(3)]
-    # Two branches a block, each with a draw of its own; 0.011 is the deviation of 2,000 draws.
+    # Two branches a block, each with a draw of its own; 0.018 is the deviation of 800 draws.
     shares = [
         [(block[name]['__call__'][0] == 0).all((1, 2)).mean() for name in sorted(block)]
         for block in blocks
     ]
-    np.testing.assert_allclose(shares, [[0, 0], [0.25, 0.25], [0.5, 0.5]], atol=0.04)
+    np.testing.assert_allclose(shares, [[0, 0], [0.25, 0.25], [0.5, 0.5]], atol=0.06)
     assert shares[1][0] != shares[1][1]
 
 

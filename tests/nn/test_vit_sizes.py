@@ -11,9 +11,10 @@ from vlm.nn.vit import Vit, VitConfig
 from vlm.paths import gin_dir
 from vlm.runner.config import GinFlags, load
 
-# Name -> patch size, and published parameters of an encoder at 224 px, in millions. DeiT's (Ti, S;
-# 2012.12877, table 1) have a classifier of 1,000 classes, timm's vit_*_patch*_224 (B, L, H without
-# classifier, So400m "gap") a class token; g and G: 2106.04560, table 2; 22B: 2302.05442, table 1.
+# Name -> patch size, and published parameters at 224 px, in millions. Ti, S, So400m: timm's
+# vit_tiny_ and vit_small_patch16_224, less their 1,000 classes, and vit_so400m_patch14_siglip_gap;
+# B, L, H: the checkpoints of 2010.11929 without classifier; g, G: 2106.04560, table 2; 22B:
+# 2302.05442, table 1. Class tokens and heads of the large ones are well below 1 %.
 PUBLISHED = {
     'ti': (16, 5.717 - 0.193),
     's': (16, 22.05 - 0.385),
@@ -25,7 +26,8 @@ PUBLISHED = {
     'big_g': (14, 1843),
     '22b': (14, 21_743),
 }
-# Published only with heads of unknown size, or not at all: held to the formula alone.
+# PaLI's 3.9 G for ViT-e are 2.5 % more than a bare encoder of these sizes has (2209.06794); the
+# other two are known by their sizes. Held to the formula alone.
 UNPUBLISHED = {'m': 16, 'g_opt': 16, 'e': 14}
 # Width, blocks, MLP, heads as their papers print them.
 TABLES = {

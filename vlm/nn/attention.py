@@ -36,7 +36,7 @@ class Attention(nn.Module):
     `keys_values` projects a sequence once; `__call__` attends to what it returned. Self-attention,
     cross-attention and both of their caches are compositions of the two. `scaled=False` leaves out
     1/sqrt(K), as T5 does (its initialisation makes up for it). `qk_norm`, a name in `NORMS`,
-    normalises the queries and keys of each head (ViT-22B, 2302.05442, 2.1). `use_bias` is the
+    normalises the queries and keys of each head (ViT-22B, 2302.05442, 2). `use_bias` is the
     output's bias, and that of queries, keys and values unless `qkv_bias` says otherwise.
     """
 

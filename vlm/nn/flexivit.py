@@ -21,7 +21,7 @@ def bilinear_matrix(old: int, new: int) -> Float[np.ndarray, '{new} {old}']:
 def pi_resize(
     kernel: Float[Array | np.ndarray, 'h w C D'], size: tuple[int, int]
 ) -> Float[Array | np.ndarray, 'H W C D']:
-    """Resizes a patch embedding's kernel by the pseudo-inverse (FlexiViT, 3.4).
+    """Resizes a patch embedding's kernel by the pseudo-inverse (PI-resize).
 
     With B the bilinear resizing of patches, it is pinv(B^T) w, for every channel and feature: a
     patch x enlarged has the same embedding as before, <x, w> = <B x, w_new>, exactly. For a smaller

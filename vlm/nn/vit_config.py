@@ -28,14 +28,14 @@ class VitConfig:
         CPU, faster: unrolled, XLA fuses the sum of all earlier blocks into every reader of the
         residual stream, at a cost that grows with the square of the depth.
       base_patch_size: the patch size that the embedding's kernel is stored at; it is resized to
-        `patch_size` (FlexiViT, 2212.08013, 3.3). None: `patch_size`.
+        `patch_size` (FlexiViT, 2212.08013). None: `patch_size`.
       position_grid: (rows, columns) that learned positions are stored at; they are resampled to the
         grid of the image (FlexiViT: 7 x 7). None: the grid.
       train_patch_sizes: every training step takes one of these at random, and with it another
         number of tokens (FlexiViT); `patch_size` is then that of evaluation and serving.
       drop_path: rate at which the last block's residual branches are left out for an image; it
         grows linearly from 0 in the first block (stochastic depth, 1603.09382).
-      parallel_blocks: x + attention(norm(x)) + MLP(norm(x)), one norm (ViT-22B, 2302.05442, 2.1).
+      parallel_blocks: x + attention(norm(x)) + MLP(norm(x)), one norm (ViT-22B, 2302.05442, 2).
       qk_norm: normalises queries and keys of each head before their product (ViT-22B).
       qkv_bias: biases of queries, keys and values; ViT-22B has none.
       use_bias: biases of the attention's output and of the MLP.
