@@ -1,6 +1,6 @@
 """Scenes of real handwritten digits (scikit-learn's `load_digits`) composed by a seeded generator.
 
-Two kinds, RGB, dark digits on light paper: 'strip', 16 x 64 pixels, one to six digits in the cells
+Two kinds, RGB, dark digits on light paper: 'strip', 32 x 64 pixels, one to six digits in the cells
 of a form from its left edge on, to be read left to right; and 'scattered', 64 x 64 pixels, one to
 six digits anywhere, to be found. Digits of the test scenes are never in a train scene. Scene i
 depends on (seed, split, kind, i) alone, so any process can make any scene.
@@ -24,14 +24,14 @@ KINDS = ('strip', 'scattered')
 CANVAS = 64
 MOST_DIGITS = 6
 # A size is the side of the square a whole 8 x 8 digit is resized to; its ink is rarely as wide.
-STRIP_HEIGHT = 16
+STRIP_HEIGHT = 32
 STRIP_SIZES = range(9, 15)
 STRIP_GAP = 1
 # A test scene has 1, 2, ... 6 digits equally often, a train scene of n digits is as frequent as
 # n**-power: short ones teach what digits look like, long ones then which is where.
-TRAIN_POWER = {'strip': 0.5, 'scattered': 1.0}
+TRAIN_POWER = {'strip': 0.5, 'scattered': 0.7}
 # The smaller sizes are used where the usual ones find no place.
-SCATTERED_SIZES = range(16, 27)
+SCATTERED_SIZES = range(20, 29)
 SMALLEST = 11
 SCATTERED_GAP = 1
 # Fainter ink than this is erased, so that what a box holds is what an eye can see.
