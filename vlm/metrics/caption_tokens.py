@@ -1,9 +1,11 @@
 """Captions into the tokens that caption metrics count.
 
 The official COCO evaluation runs Stanford's PTBTokenizer (Java) and then drops punctuation. This is
-its behaviour on captions in a page of Python. Checked against the Java program, it cuts all 3,980
-captions of a Flickr8k sample the same, and differs on URLs, tags, '90s, currency signs, month names
-with a period and emoji. A score moves only where a caption and its references hold such words.
+its behaviour on captions in a page of Python. Like the Java program it cuts all 3,980 captions of a
+Flickr8k sample and all 4,514 sentences of an NLVR sample, and 4,269 of 4,356 lines of SROIE
+receipts. It differs on telephone numbers, prices like RM5.50, 'c++', lower-case b&w (the
+program joins A&W alone), and abbreviations that are not in the list here. A score moves only where
+a caption and its references hold such words.
 """
 
 import re
@@ -13,6 +15,7 @@ _BRACKETS = {'(': '-lrb-', ')': '-rrb-', '[': '-lsb-', ']': '-rsb-', '{': '-lcb-
 _DROPPED = frozenset(('"', "'", '`', '.', '?', '!', ',', ':', ';', '-', '--', '...'))
 _SAME = str.maketrans(
     {'‘': "'", '’': "'", '“': '"', '”': '"', '–': '--', '—': '--', '…': '...', '\xa0': ' '}
+    | {'€': '$', '£': '#', '¼': ' 1/4', '½': ' 1/2', '¾': ' 3/4'}
 )
 _SPLIT_WORDS = {
     'cannot': 'can not',
@@ -22,16 +25,25 @@ _SPLIT_WORDS = {
     'lemme': 'lem me',
     'wanna': 'wan na',
 }
+# Words that keep their period, even at the end of a sentence.
+_ABBREVIATIONS = """
+    mr mrs ms dr jr sr prof rev hon gen col maj capt lt sgt gov sen rep pres st ave blvd rd mt ft sq
+    bldg dept univ assn co inc corp ltd bros bhd plc est tel ext ph adj etc vs
+    jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri
+"""
 _TOKEN = re.compile(
-    r"""
-      (?:[a-z]\.){2,}                                       # u.s. p.m.
-    | \b(?:mr|mrs|ms|dr|st|vs|etc|jr|sr|prof|co|inc)\.      # titles keep their period
-    | '(?:(?:s|m|d|re|ll|ve)\b|t(?=(?:is|was)\b))           # clitics apart: dog 's, 'tis
-    | [0-9]+(?:[.,:/][0-9]+)*(?=[ap]m\b)                    # 10:45am
-    | [#@][^\W\d_]\w*                                       # #hashtag @name
-    | (?:(?<!\S)[-+](?=[0-9]))?                             # words and numbers
-      [^\W_]+(?:(?:[-/&.']|(?<=[0-9])[,:](?=[0-9]))[^\W_]+)*
-    | [?!]+ | \.\.\. | --+ | \S
+    rf"""
+      (?:[a-z]\.){{2,}}                                     # u.s. p.m.
+    | \b(?:{'|'.join(_ABBREVIATIONS.split())})\.
+    | \bno\.(?=[\s:]*[0-9])                                # no. 5
+    | (?<!\w)[a-z]\.(?!\w)                                 # initials: j. smith
+    | '(?:(?:s|m|d|re|ll|ve)\b|t(?=(?:is|was)\b))         # clitics apart: dog 's, 'tis
+    | \w[\w.+-]*@\w+(?:[.-]\w+)*                          # me@home.com
+    | [0-9]+(?:[.,:][0-9]+)+(?=[^\W\d_])                   # 10:45am, 2.5kg; but 9am is one word
+    | [#@][^\W\d_]\w*                                     # #hashtag @name
+    | (?:(?<!\S)[-+](?=[0-9])|(?<=[0-9])\+(?=[0-9])|[.,:](?=[0-9]))?   # words; numbers: -5 .5 :3
+      \w+(?:(?:[-/']|(?<=[^\W\d])[.&](?=[^\W\d])|(?<=[0-9])[.,:](?=[0-9]))\w+)*
+    | [?!]+ | \*+ | \.\.\. | --+ | \S
     """,
     re.VERBOSE,
 )

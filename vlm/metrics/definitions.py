@@ -62,7 +62,7 @@ DEFINITIONS = {
         ),
         MetricDefinition(
             'cider',
-            '1',
+            '2',
             'CIDEr-D as in pycocoevalcap 1.2 (n 1-4, sigma 6, document frequencies of the scored '
             'references) on PTB-like tokens; in [0, 10], 1.0 is printed as 100 in papers',
         ),
