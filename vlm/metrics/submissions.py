@@ -40,7 +40,7 @@ def _numbered(rows: Rows) -> list[tuple[int, str]]:
         match = _NUMBER.fullmatch(row['id'])
         if match is None:
             raise UserError(
-                f'the id {row["id"]!r} does not end in a number, and servers know questions by those'
+                f'the id {row["id"]!r} does not end in a number, as servers name questions'
             )
         number = int(match[1])
         if number in found:
