@@ -1,5 +1,6 @@
 """Losses, prediction, scoring and learning of whole models."""
 
+import dataclasses
 import functools
 
 import jax
@@ -31,12 +32,20 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @functools.lru_cache
-def make_model(wiring: str, layers: int = 1, vocab: int = VOCAB, dropout: float = 0.0, **options):
+def make_model(
+    wiring: str,
+    layers: int = 1,
+    vocab: int = VOCAB,
+    dropout: float = 0.0,
+    stack: tuple[tuple[str, object], ...] = (),
+    **options,
+):
     encoder = 1 if wiring == 'fusion_encoder' else 0
     vision = VitConfig((8, 8), 4, width=16, num_layers=1, num_heads=2, mlp_dim=16, dropout=dropout)
     text = TextConfig(
         vocab, 16, layers, encoder, num_heads=2, head_dim=8, mlp_dim=32, dropout=dropout
     )
+    text = dataclasses.replace(text, **dict(stack))
     return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, wiring)), **options)
 
 
@@ -216,11 +225,12 @@ def predictor(model):
     return jitted(model, 'predict_batch_with_aux', max_decode_length=ANSWER)
 
 
-LAYERS = {'decoder_prefix': 2, 'fusion_encoder': 1}
+LAYERS = {'decoder_prefix': 2, 'fusion_encoder': 1, 'prefix_lm': 2}
 # Random parameters with which the answers differ, one ends early and others do not end at all.
 LUCKY = {
     'decoder_prefix': {'spread': 1.0, 'seed': 50},
     'fusion_encoder': {'spread': 0.4, 'seed': 57},
+    'prefix_lm': {'spread': 0.4, 'seed': 0},
 }
 
 
@@ -319,6 +329,38 @@ def test_score_of_a_predicted_answer_is_what_prediction_said(predicted):
     scored = make_batch(model.module.config.wiring, [*rows, [([], [])]])
     score = jitted(model, 'score_batch', return_intermediates=True)
     np.testing.assert_allclose(score(params, scored)[0][:3], aux['scores'][:3], rtol=1e-5)
+
+
+GEMMA = {
+    'num_kv_heads': 1,
+    'scaled_attention': True,
+    'positions': 'rope',
+    'norm_unit_offset': True,
+    'scale_embedding': True,
+    'tied_embedding': True,
+}
+
+
+@pytest.mark.parametrize(
+    'wiring, stack',
+    [
+        ('prefix_lm', GEMMA),
+        ('prefix_lm', {'positions': 'learned', 'max_positions': 11}),
+        ('decoder_prefix', GEMMA),
+        ('decoder_prefix', {'positions': 'learned', 'max_positions': 11}),
+        ('fusion_encoder', {'positions': 'learned', 'max_positions': 6}),
+    ],
+)
+def test_cached_decoding_of_other_stacks_says_what_scoring_says(wiring, stack):
+    model = make_model(wiring, stack=tuple(stack.items()))
+    batch = make_batch(wiring, OWN_ROWS)
+    params = random_params(model.module, batch)
+    tokens, aux = predictor(model)(params, batch)
+    # 0 is a token like others here: what ends an answer is 1.
+    answers = [row[: (row + [1]).index(1) + 1] for row in np.asarray(tokens).tolist()]
+    rows = [[(prompt, answer)] for (prompt, _), answer in zip(PAIRS, answers, strict=True)]
+    scores = jitted(model, 'score_batch')(params, make_batch(wiring, rows))
+    np.testing.assert_allclose(scores, aux['scores'], rtol=1e-5)
 
 
 def test_answers_that_leave_no_room_for_a_prompt_are_refused():

@@ -23,6 +23,7 @@ SHAPES = {
 OWN_SHAPES = {
     'decoder_prefix': {'decoder_prefix_mask': (2, 7), 'decoder_segment_ids': (2, 7)},
     'fusion_encoder': {'encoder_input_tokens': (2, 5)},
+    'prefix_lm': {'decoder_prefix_mask': (2, 7), 'decoder_segment_ids': (2, 7)},
 }
 TYPES = {
     'images': jnp.uint8,

@@ -102,13 +102,33 @@ def test_fusion_encoder_takes_groups_apart(convert):
     assert shown(made[3])['target_tokens'] == [20, 21, 22, 23, 24, 25]
 
 
+def test_prefix_lm_takes_groups_apart_unless_pairs_share_a_row(convert):
+    group = ([png(7)], [10, 1, 11, 1], [20, 1, 21, 1])
+    lengths = {'images': 1, 'inputs': 4, 'targets': 4}
+    apart = convert(examples(group), lengths, wiring='prefix_lm')
+    assert [shown(row) for row in apart] == [
+        {
+            'input_tokens': [0, first, 1, second, 0, 0, 0, 0],
+            'target_tokens': [first, 1, second, 1, 0, 0, 0, 0],
+            'loss_weights': [0, 0, 1, 1, 0, 0, 0, 0],
+            'prefix_mask': [1, 1, 1, 0, 0, 0, 0, 0],
+            'segment_ids': [1, 1, 1, 1, 0, 0, 0, 0],
+        }
+        for first, second in ((10, 20), (11, 21))
+    ]
+    (shared,) = convert(examples(group), lengths, wiring='prefix_lm', pairs_share_row=True)
+    (prefix,) = convert(examples(group), lengths)
+    assert shown(shared) == shown(prefix)
+    assert shown(shared)['segment_ids'] == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
 @pytest.mark.parametrize('wiring', MODEL_FEATURES)
 def test_lengths_agree_with_the_features(wiring):
     converter = ImageTextFeatureConverter(wiring, frame=Frame((16, 16)))
     found = converter.get_model_feature_lengths({'images': 2, 'inputs': 5, 'targets': 3})
     assert set(found) == set(MODEL_FEATURES[wiring])
     assert (found['images'], found['image_mask']) == (2, 2)
-    row = {'decoder_prefix': 8, 'fusion_encoder': 3}[wiring]
+    row = {'decoder_prefix': 8, 'fusion_encoder': 3, 'prefix_lm': 8}[wiring]
     assert found['decoder_target_tokens'] == found['decoder_loss_weights'] == row
     assert found.get('encoder_input_tokens', 5) == 5
 

@@ -85,6 +85,27 @@ def test_unscaled_queries_start_smaller_instead():
     assert scales[False] == pytest.approx((256 * 64) ** -0.5, rel=0.02)
 
 
+@pytest.mark.parametrize('groups', [1, 2])
+def test_shared_keys_equal_repeated_ones(groups):
+    heads = 4
+    shared, plain = Attention(heads, SIZE, num_kv_heads=groups), Attention(heads, SIZE)
+    rng = np.random.default_rng(1)
+    x, memory = (rng.normal(size=(2, n, WIDTH)).astype(np.float32) for n in (3, 4))
+    params = random_params(shared, x, memory, method=project_and_attend)
+    assert (
+        params['key']['kernel'].shape == params['value']['kernel'].shape == (WIDTH, groups * SIZE)
+    )
+
+    def repeated(kernel):
+        # Heads 0, 1 share the first of two groups, heads 2, 3 the second.
+        kernel = kernel.reshape(WIDTH, groups, SIZE)
+        return jnp.repeat(kernel, heads // groups, axis=1).reshape(WIDTH, heads * SIZE)
+
+    own = {**params, **{n: {'kernel': repeated(params[n]['kernel'])} for n in ('key', 'value')}}
+    wanted = run(plain, own, x, memory)
+    np.testing.assert_allclose(run(shared, params, x, memory), wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_a_query_that_may_see_nothing_stays_finite(make):
     module, params, x, memory = make()
     mask = np.zeros((2, 1, 1, 4), bool)
@@ -106,8 +127,8 @@ def test_keys_and_values_are_written_where_the_index_says():
     np.testing.assert_array_equal(cache.key, 0)
 
 
-def test_padding_a_cache_adds_empty_slots_behind():
-    cache = KeyValue(jnp.ones((1, 2, 1, 1)), jnp.full((1, 2, 1, 1), 2.0)).padded_to(5)
+def test_extending_a_cache_adds_empty_slots_behind():
+    cache = KeyValue(jnp.ones((1, 2, 1, 1)), jnp.full((1, 2, 1, 1), 2.0)).extended_by(3)
     np.testing.assert_array_equal(cache.key.ravel(), [1, 1, 0, 0, 0])
     np.testing.assert_array_equal(cache.value.ravel(), [2, 2, 0, 0, 0])
 

@@ -52,6 +52,14 @@ def test_rms_norm_epsilon_stands_under_the_root():
     np.testing.assert_array_equal(zeros, 0.0)
 
 
+def test_rms_norm_of_gemma_multiplies_by_one_and_the_scale():
+    module = RMSNorm(epsilon=0.0, unit_offset=True)
+    found = apply(module, {'scale': [0.0, 1.0]}, jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(found, [3 / math.sqrt(12.5), 8 / math.sqrt(12.5)], rtol=1e-6)
+    fresh = module.init(jax.random.key(0), jnp.ones(2))['params']
+    np.testing.assert_array_equal(fresh['scale'], 0.0)
+
+
 def test_layer_norm_by_hand():
     # Mean 5, deviations -3, -1, 1, 3, variance 5.
     params = {'scale': [1.0, 1.0, 1.0, 2.0], 'bias': [0.0, 0.0, 0.5, 0.0]}

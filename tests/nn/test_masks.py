@@ -48,3 +48,56 @@ def test_decoder_mask_of_two_packed_pairs_and_padding():
 
 def test_decoder_mask_without_prefix_and_segments_is_causal():
     assert rows(masks.decoder_mask(3)[:, 0]) == ['100', '110', '111']
+
+
+def test_the_drawing_of_the_prefix_lm():
+    # v v BOS p1 p2 a1 a2: PaliGemma's mask_ar = [0, 0, 0, 0, 0, 1, 1].
+    prefix = jnp.array([[1, 1, 1, 0, 0]], bool)
+    visual = jnp.ones((1, 1, 1, 2), bool)
+    mask = masks.with_visual(masks.decoder_mask(5, prefix), visual, prefix)
+    assert mask.shape == (1, 1, 7, 7)
+    assert rows(mask[:, 0]) == ['1111100'] * 5 + ['1111110', '1111111']
+
+
+def test_prefix_lm_with_padding_of_both_sides():
+    # v and a padding frame; BOS p a and padding.
+    prefix, segments = jnp.array([[1, 1, 0, 0]], bool), jnp.array([[1, 1, 1, 0]])
+    visual = jnp.array([[[[True, False]]]])
+    mask = masks.with_visual(masks.decoder_mask(4, prefix, segments), visual, prefix)
+    assert rows(mask[:, 0]) == ['101100', '111100', '101100', '101100', '101110', '100001']
+
+
+def test_packed_pairs_of_the_prefix_lm_see_the_image_and_themselves():
+    # v v | BOS p a | BOS a; the image sees no prompt.
+    prefix = jnp.array([[1, 1, 0, 1, 0]], bool)
+    segments = jnp.array([[1, 1, 1, 2, 2]])
+    visual = jnp.ones((1, 1, 1, 2), bool)
+    mask = masks.with_visual(masks.decoder_mask(5, prefix, segments), visual)
+    assert rows(mask[:, 0]) == [
+        '1100000',
+        '1100000',
+        '1111000',
+        '1111000',
+        '1111100',
+        '1100010',
+        '1100011',
+    ]
+
+
+def test_a_cached_step_sees_the_image_and_its_text():
+    visual = jnp.array([[[[True, True, False]]], [[[False, True, True]]]])
+    mask = masks.visual_before(jnp.array([[[[0, 1, 1, 0]]]], bool), visual)
+    assert rows(mask[:, 0]) == ['1100110'] and rows(mask[:, 0], 1) == ['0110110']
+
+
+def test_positions_count_what_stands_before_in_the_same_text():
+    prefix, segments = jnp.array([[1, 1, 0, 1, 1, 1, 0]], bool), jnp.array([[1, 1, 1, 2, 2, 2, 0]])
+    packed = masks.decoder_mask(7, prefix, segments)
+    assert masks.positions_seen(packed).tolist() == [[0, 1, 2, 0, 1, 2, 0]]
+    # Prompts of three and of one token, aligned right, seen from all of the prompt ...
+    valid = jnp.array([[1, 1, 1], [0, 0, 1]], bool)
+    prompts = (valid[:, None, :] | jnp.eye(3, dtype=bool))[:, None]
+    assert masks.positions_seen(prompts).tolist() == [[0, 1, 2], [0, 0, 0]]
+    # ... and the second answer token behind them, at slot 4 of 6.
+    step = jnp.array([[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0]], bool)[:, None, None]
+    assert masks.positions_seen(step, 4).tolist() == [[4], [2]]

@@ -1,4 +1,4 @@
-"""The two wirings: what reaches what, packed rows, frozen vision, axes, sizes and mistakes."""
+"""The wirings: what reaches what, packed rows, frozen vision, axes, sizes and mistakes."""
 
 import dataclasses
 import functools
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vlm.errors import UserError
+from vlm.nn import masks
 from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
@@ -148,8 +149,32 @@ def test_padding_of_a_prompt_changes_nothing():
     np.testing.assert_allclose(forward(network, params, short), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_packed_pairs_have_the_logits_of_rows_of_their_own():
-    network = VisionTextNetwork(config())
+GEMMA = {
+    'num_kv_heads': 1,
+    'scaled_attention': True,
+    'positions': 'rope',
+    'norm_unit_offset': True,
+    'scale_embedding': True,
+    'tied_embedding': True,
+}
+LEARNED = {'positions': 'learned', 'max_positions': PROMPT + ANSWER}
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'text': dataclasses.replace(TEXT, **LEARNED)},
+        {'wiring': 'prefix_lm', 'pairs_share_row': True},
+        {
+            'wiring': 'prefix_lm',
+            'pairs_share_row': True,
+            'text': dataclasses.replace(TEXT, **GEMMA),
+        },
+    ],
+)
+def test_packed_pairs_have_the_logits_of_rows_of_their_own(options):
+    network = VisionTextNetwork(config(**options))
     own = make_batch('decoder_prefix', OWN_ROWS)
     packed = make_batch('decoder_prefix', [PAIRS] * 3)  # the same shapes: compiled once
     own['images'] = packed['images'] = jnp.repeat(own['images'][:1], 3, axis=0)
@@ -161,6 +186,47 @@ def test_packed_pairs_have_the_logits_of_rows_of_their_own():
         piece = found[0, start : start + length]
         np.testing.assert_allclose(piece, wanted[row, :length], rtol=1e-5, atol=1e-5)
         start += length
+
+
+@pytest.mark.parametrize('text', [{}, GEMMA, LEARNED])
+def test_padding_frames_of_the_prefix_lm_are_as_if_absent(text):
+    network = VisionTextNetwork(config('prefix_lm', text=dataclasses.replace(TEXT, **text)))
+    batch = make_batch('prefix_lm', OWN_ROWS)
+    params = random_params(network, batch, spread=0.3)
+    batch['image_mask'] = jnp.array([[False, True]] * 3)
+    alone = {**batch, 'images': batch['images'][:, 1:], 'image_mask': jnp.ones((3, 1), bool)}
+    wanted = forward(network, params, alone)
+    np.testing.assert_allclose(forward(network, params, batch), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_image_sees_the_prompt_unless_pairs_share_a_row():
+    deep = dataclasses.replace(TEXT, num_layers=2)
+    plain, sharing = (
+        VisionTextNetwork(config('prefix_lm', text=deep, pairs_share_row=sharing))
+        for sharing in (False, True)
+    )
+    batch = make_batch('prefix_lm', OWN_ROWS)
+    params = random_params(plain, batch, spread=0.3)
+
+    def visual_keys(module, batch):
+        memory = module.encode(batch['images'], batch['image_mask'])
+        prompt = batch['decoder_prefix_mask']
+        mask = masks.decoder_mask(PROMPT + ANSWER, prompt, batch['decoder_segment_ids'])
+        tokens = batch['decoder_input_tokens']
+        _, caches = module.decode_step(tokens, memory, mask, prompt=prompt)
+        return caches[-1].key[:, : memory.mask.shape[-1]]  # of the second layer
+
+    other = {**batch, 'decoder_input_tokens': batch['decoder_input_tokens'].at[:, 1].set(2)}
+    for network, moves in ((plain, True), (sharing, False)):
+        found = [network.apply({'params': params}, b, method=visual_keys) for b in (batch, other)]
+        assert np.allclose(*found, atol=1e-5) != moves
+
+
+def test_learned_positions_that_a_row_outgrows_name_the_binding():
+    text = dataclasses.replace(TEXT, positions='learned', max_positions=13)
+    network = VisionTextNetwork(config(text=text))
+    with pytest.raises(UserError, match=r'14 tokens, TextConfig\.max_positions is 13'):
+        random_params(network, make_batch('decoder_prefix', OWN_ROWS))
 
 
 def test_positions_choose_logits():
@@ -212,12 +278,13 @@ def test_every_parameter_names_its_axes(wiring, scan_layers):
     assert {'vocab', 'embed', 'mlp', 'joined_kv', 'heads'} <= {n for a in axes.values() for n in a}
 
 
-def text_formula(text: TextConfig, *, encoder: bool) -> int:
+def text_formula(text: TextConfig, wiring: str) -> int:
     inner, mlp = text.num_heads * text.head_dim, 3 * text.width * text.mlp_dim
     attention, bias = 4 * text.width * inner, text.num_heads * text.relative_buckets
-    decoder = text.num_layers * (2 * attention + mlp + 3 * text.width)
+    cross = 0 if wiring == 'prefix_lm' else attention + text.width
+    decoder = text.num_layers * (attention + cross + mlp + 2 * text.width)
     total = 2 * text.vocab_size * text.width + decoder + bias + text.width
-    if encoder:
+    if wiring == 'fusion_encoder':
         total += text.num_encoder_layers * (attention + mlp + 2 * text.width) + bias + text.width
     return total
 
@@ -233,7 +300,7 @@ def test_parameter_counts(wiring):
     # Patches, positions, one block with biases, last norm: worked out for width 8 and MLP 16.
     assert counts.pop('vision') == (48 * 8 + 8) + 4 * 8 + (4 * 72 + 144 + 136 + 32) + 16
     text = network.config.text
-    assert sum(counts.values()) == text_formula(text, encoder=wiring == 'fusion_encoder')
+    assert sum(counts.values()) == text_formula(text, wiring)
 
 
 def test_eval_shape_of_a_large_one():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlm.nn.positions import RelativeBias, relative_bucket, sincos_2d
+from vlm.nn.positions import RelativeBias, relative_bucket, rotary, sincos_2d
 
 from miniature import random_params
 
@@ -69,7 +69,7 @@ def test_other_numbers_of_buckets():
 def test_relative_bias_reads_its_table(bidirectional):
     bias = RelativeBias(num_heads=2, bidirectional=bidirectional, buckets=8, max_distance=16)
     table = jnp.arange(16.0).reshape(2, 8)
-    query, key = jnp.array([2, 3]), jnp.arange(4)
+    query, key = jnp.array([[2, 3]]), jnp.arange(4)[None]
     found = jax.jit(bias.apply)({'params': {'rel_embedding': table}}, query, key)
     # Distances of query 2 to keys 0..3 are 2, 1, 0 and one ahead; of query 3: 3, 2, 1, 0.
     if bidirectional:
@@ -82,12 +82,34 @@ def test_relative_bias_reads_its_table(bidirectional):
 
 def test_relative_bias_depends_on_distance_only():
     bias = RelativeBias(num_heads=2, bidirectional=False)
-    at = jnp.arange(6)
+    at = jnp.arange(6)[None]
     params = random_params(bias, at, at)
     assert params['rel_embedding'].shape == (2, 32)
     near = jax.jit(bias.apply)({'params': params}, at, at)
     far = jax.jit(bias.apply)({'params': params}, at + 50, at + 50)
     np.testing.assert_array_equal(near, far)
+
+
+def test_rotation_by_hand():
+    # K = 4: features 0 and 2 turn by the position, 1 and 3 by a hundredth of it.
+    x = jnp.array([1.0, 1.0, 0.0, 2.0]).reshape(1, 1, 1, 4)
+    found = rotary(x, jnp.array([[3]])).ravel()
+    cos, sin = math.cos(0.03), math.sin(0.03)
+    wanted = [math.cos(3), cos - 2 * sin, math.sin(3), sin + 2 * cos]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(rotary(x, jnp.array([[0]])), x)
+
+
+def test_rotated_vectors_know_their_distance_only():
+    rng = np.random.default_rng(0)
+    query, key = (jnp.asarray(rng.normal(size=(1, 1, 2, 6)), jnp.float32) for _ in range(2))
+
+    def score(i: int, j: int):
+        turned = rotary(query, jnp.array([[i]])), rotary(key, jnp.array([[j]]))
+        return jnp.sum(turned[0] * turned[1], axis=-1)
+
+    np.testing.assert_allclose(score(5, 2), score(105, 102), rtol=1e-4)
+    assert not np.allclose(score(5, 2), score(2, 5), rtol=1e-2)
 
 
 def test_sincos_by_formula():

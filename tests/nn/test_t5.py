@@ -1,6 +1,7 @@
 """The text stacks against T5 1.1's formulas in numpy, and T5 1.1's published size."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -12,7 +13,7 @@ from flax import linen as nn
 from vlm.errors import UserError
 from vlm.nn import masks
 from vlm.nn.layers import Embed, make_padding_mask
-from vlm.nn.t5 import Decoder, Encoder, TextConfig
+from vlm.nn.t5 import Decoder, Encoder, Positions, TextConfig, token_table
 
 from miniature import random_params
 
@@ -133,6 +134,78 @@ def test_decoder_equals_its_formulas():
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
+GEMMA = dataclasses.replace(
+    CONFIG,
+    num_encoder_layers=0,
+    num_kv_heads=1,
+    head_dim=4,
+    scaled_attention=True,
+    positions='rope',
+    norm_unit_offset=True,
+    scale_embedding=True,
+    tied_embedding=True,
+)
+
+
+def gemma_reference(p, x, mask, at):
+    """Gemma's decoder: RoPE, one key head, 1 + scale, queries divided by sqrt(K)."""
+    batch, length, _ = x.shape
+    size, half = GEMMA.head_dim, GEMMA.head_dim // 2
+
+    def norm(p, x):
+        return rms_norm({'scale': 1 + p['scale']}, x)
+
+    def turned(of):
+        # Features as complex numbers, turned by position * 10000 ** (-i / (K / 2)).
+        angle = at[:, :, None, None] * 10_000.0 ** -(np.arange(half) / half)
+        turned = (of[..., :half] + 1j * of[..., half:]) * np.exp(1j * angle)
+        return np.concatenate([turned.real, turned.imag], -1)
+
+    for name in ('layers_0', 'layers_1'):
+        layer = p[name]['self_attention']
+        y = norm(p[name]['self_attention_norm'], x)
+        query = turned((y @ layer['query']['kernel']).reshape(batch, length, HEADS, size))
+        key = turned((y @ layer['key']['kernel'])[:, :, None])[:, :, 0]
+        scores = np.einsum('BTAK,BSK->BATS', query, key) / math.sqrt(size)
+        weights = np.exp(np.where(mask, scores, -1e30))
+        weights /= weights.sum(-1, keepdims=True)
+        joined = np.einsum('BATS,BSK->BTAK', weights, y @ layer['value']['kernel'])
+        x = x + joined.reshape(batch, length, -1) @ layer['out']['kernel']
+        x = x + mlp(p[name]['mlp'], norm(p[name]['mlp_norm'], x))
+    return norm(p['norm'], x)
+
+
+def test_gemma_equals_its_formulas():
+    x = normal(2, 5, WIDTH)
+    at = jnp.array([[0, 1, 2, 3, 4], [3, 4, 9, 10, 11]])
+    mask = masks.decoder_mask(5, jnp.array([[1, 1, 0, 0, 0]] * 2, bool))
+    stack = Decoder(GEMMA, cross=False)
+
+    def run(module, x):
+        return module(x, None, None, mask, at=Positions(at, at))[0]
+
+    params = random_params(stack, x, method=run)
+    found = jax.jit(functools.partial(stack.apply, method=run))({'params': params}, x)
+    wanted = gemma_reference(double(params), np.asarray(x), np.asarray(mask), np.asarray(at))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_table_of_small_embeddings_gives_tied_logits_unscaled():
+    x, tied = normal(1, 3, WIDTH), Text(dataclasses.replace(GEMMA, num_kv_heads=None))
+    inputs = x, x, jnp.ones((1, 3), bool), masks.decoder_mask(3)
+    params = random_params(tied, *inputs)
+    states, logits = jax.jit(tied.apply)({'params': params}, *inputs)
+    wanted = states @ params['table']['embedding'].T
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('scaled', [False, True])
+def test_fresh_token_tables(scaled):
+    table = token_table(TextConfig(1000, 256, scale_embedding=scaled))
+    fresh = table.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))['params']['embedding']
+    assert float(fresh.std()) == pytest.approx(1 / 16 if scaled else 1.0, rel=0.02)
+
+
 def test_tied_logits_are_scaled_and_use_the_embedding():
     inputs, tied = decoder_inputs(), Text(dataclasses.replace(CONFIG, tied_embedding=True))
     params = random_params(tied, *inputs)
@@ -179,6 +252,9 @@ def test_parameter_count_of_t5_1_1_base():
     [
         ({'activation': 'gelo'}, r"TextConfig\.activation = 'gelo' .*gelu, relu, silu"),
         ({'vocab_size': 2}, r'TextConfig\.vocab_size = 2'),
+        ({'num_kv_heads': 3}, r'TextConfig\.num_kv_heads = 3 does not divide num_heads = 2'),
+        ({'positions': 'rop'}, r"'rop' \(TextConfig\.positions\)\. Nearest: rope"),
+        ({'positions': 'rope', 'head_dim': 3}, r'TextConfig\.head_dim = 3 is odd'),
     ],
 )
 def test_mistakes_name_the_binding(options, message):

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from vlm.data.bad_data import bad_data
+from vlm.data.images import encode_png
+from vlm.runner.ask import Predictor
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.run_dir import RunDir
 
@@ -124,11 +126,17 @@ def test_frozen_vision_is_bit_identical_after_training(vlm, tmp_path):
     assert not np.array_equal(*kernel)
 
 
-def test_fusion_encoder_trains_from_the_same_files(vlm, tmp_path):
+@pytest.mark.parametrize(
+    'wiring',
+    [{'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1}, {'WIRING': 'prefix_lm'}],
+)
+def test_other_wirings_train_from_the_same_files(vlm, tmp_path, wiring):
     run = tmp_path / 'run'
-    fusion = ["--gin.WIRING='fusion_encoder'", '--gin.t5.TextConfig.num_encoder_layers=1']
-    assert vlm('train', *fusion, run_dir=run, TRAIN_STEPS=150) == 0
+    assert vlm('train', run_dir=run, TRAIN_STEPS=150, **wiring) == 0
     assert scores_of(run)['squares', 'vqa_accuracy']['value'] >= 8 / 9
+    red = np.full((16, 16, 3), (255, 0, 0), np.uint8)
+    assert Predictor.load(run).ask(encode_png(red), 'what color is it?').text == 'red'
+    assert vlm('eval', str(run)) == 0
 
 
 def test_average_of_parameters_is_what_is_evaluated_and_served(vlm, tmp_path):

@@ -24,13 +24,14 @@ _ROW = {
     'decoder_target_tokens': Spec(tf.int32),
     'decoder_loss_weights': Spec(tf.float32),
 }
+_PREFIX_ROW = {
+    **_ROW,
+    'decoder_prefix_mask': Spec(tf.bool),
+    'decoder_segment_ids': Spec(tf.int32),
+}
 MODEL_FEATURES = {
-    'decoder_prefix': {
-        **_IMAGES,
-        **_ROW,
-        'decoder_prefix_mask': Spec(tf.bool),
-        'decoder_segment_ids': Spec(tf.int32),
-    },
+    'decoder_prefix': {**_IMAGES, **_PREFIX_ROW},
+    'prefix_lm': {**_IMAGES, **_PREFIX_ROW},
     'fusion_encoder': {**_IMAGES, 'encoder_input_tokens': Spec(tf.int32), **_ROW},
 }
 
@@ -39,7 +40,8 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
     """Decodes and resizes the images of an example and lays out its tokens for a wiring.
 
     The features are those of `vlm.data.rows`, with `images` uint8[n, H, W, 3] and `image_mask`
-    bool[n]. In `fusion_encoder` an example with several pairs becomes one example a pair.
+    bool[n]. In `fusion_encoder` an example with several pairs becomes one example a pair, and so it
+    does in `prefix_lm` without `pairs_share_row` (the network must be told the same).
 
     An image that cannot be decoded becomes a masked black frame; if an example has no other, its
     loss weights are 0: training skips it, it is counted and named in `bad_data`, and evaluation,
@@ -59,6 +61,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         max_pixels: int = MAX_PIXELS,
         pack: bool = False,
         frame: Frame | None = None,
+        pairs_share_row: bool = False,
         **options: Any,
     ):
         if wiring not in MODEL_FEATURES:
@@ -70,6 +73,9 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
             )
         self.MODEL_FEATURES = MODEL_FEATURES[wiring]
         self._wiring = wiring
+        self._one_pair_each = wiring == 'fusion_encoder' or (
+            wiring == 'prefix_lm' and not pairs_share_row
+        )
         self._max_pixels = max_pixels
         self._frame = frame or image_frame()
         super().__init__(pack=False, **options)
@@ -87,7 +93,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
         lengths = self.get_model_feature_lengths(task_feature_lengths)
-        if self._wiring == 'fusion_encoder':
+        if self._one_pair_each:
             ds = ds.flat_map(_one_pair_each)
         names = list(self.MODEL_FEATURES)
 

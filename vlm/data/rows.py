@@ -1,6 +1,7 @@
 """Token ids of prompts and answers laid out as model features, in numpy: for training and serving.
 
-A row of the wiring `decoder_prefix` holds prompt and answer; several pairs of one image share it:
+A row of the wirings `decoder_prefix` and `prefix_lm` holds prompt and answer; several pairs of one
+image share it:
 
     targets   p1 p1 /  a1 /  p2 /  a2 a2 /  0     / = EOS
     inputs    0  p1 p1 /  a1 0  p2 /  a2 a2 0     each segment starts with BOS (0)
@@ -30,7 +31,7 @@ def make_row(
     """The text features of one example, padded with 0 (or cut) to `lengths`.
 
     Args:
-      wiring: 'decoder_prefix' or 'fusion_encoder'.
+      wiring: 'decoder_prefix', 'prefix_lm' or 'fusion_encoder'.
       inputs: prompt ids, every prompt ended by EOS.
       targets: answer ids, likewise; empty where an answer is to be predicted.
       lengths: length of each feature; its keys are the features wanted.

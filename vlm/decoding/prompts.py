@@ -22,9 +22,10 @@ class Prefilled:
     """A network (bound to its parameters) after the images and prompts of a batch.
 
     Attributes:
-      memory: what the decoder cross-attends to, one row an image.
-      caches: the self-attention's keys and values of the prompt, one row an image.
-      valid: which of their slots hold a token.
+      memory: what the decoder is given of the image, one row an image.
+      caches: the self-attention's keys and values of the prompt, one row an image; in `prefix_lm`
+        those of the visual tokens before them.
+      valid: which slots of the prompt hold a token.
       logits: of the first answer token.
       answerable: false for rows that `check_prompts` refuses.
     """
@@ -38,7 +39,7 @@ class Prefilled:
 
     def with_room(self, slots: int) -> list[KeyValue]:
         """The caches with `slots` empty slots behind the prompt's."""
-        return [cache.padded_to(self.valid.shape[1] + slots) for cache in self.caches]
+        return [cache.extended_by(slots) for cache in self.caches]
 
     def logits_after(
         self,
@@ -46,13 +47,10 @@ class Prefilled:
         caches: list[KeyValue],
         index: Array | int,
         mask: Bool[Array, '#B T S'],
-        at: Int[Array, ' T'],
-        slots_at: Int[Array, ' S'],
     ) -> tuple[Float[Array, 'B T V'], list[KeyValue]]:
         """Runs answer tokens that are written from answer slot `index` on.
 
-        `mask` says which answer slots each sees (all see the prompt); `at` and `slots_at` are the
-        answer positions of the tokens and of the slots.
+        `mask` says which answer slots each sees; all see the prompt.
         """
         width = self.valid.shape[1]
         prompt = jnp.broadcast_to(self.valid[:, None], (len(self.valid), tokens.shape[1], width))
@@ -63,7 +61,6 @@ class Prefilled:
             jnp.concatenate([prompt, mask], axis=2)[:, None],
             caches,
             width + index,
-            positions=(width + at, jnp.concatenate([jnp.arange(width), width + slots_at])),
         )
         return self.network.logits(states), caches
 
@@ -71,14 +68,12 @@ class Prefilled:
         """The step for `rivals` answers a row of at most `max_length` tokens, and its caches."""
         # Nothing follows the last token, so it needs no slot.
         length = max(max_length - 1, 1)
-        slots_at = jnp.arange(length * rivals) // rivals
 
         def step(
             tokens: Array, caches: list[KeyValue], position: Array, lineage: Array
         ) -> tuple[Array, list[KeyValue]]:
             mask = visible_slots(lineage[..., :length], position)
-            at = jnp.broadcast_to(position, (rivals,))
-            return self.logits_after(tokens, caches, position * rivals, mask, at, slots_at)
+            return self.logits_after(tokens, caches, position * rivals, mask)
 
         return step, self.with_room(length * rivals)
 
@@ -92,7 +87,7 @@ class Prefilled:
             logits = self.logits[:, None]
             if length:
                 before = jnp.broadcast_to(label[:-1], (batch, length))
-                after, _ = self.logits_after(before, caches, 0, causal, at, at)
+                after, _ = self.logits_after(before, caches, 0, causal)
                 logits = jnp.concatenate([logits, after], axis=1)
             log_probs = jax.nn.log_softmax(logits)
             gained = jnp.take_along_axis(log_probs, label[None, :, None], axis=-1)[..., 0]
@@ -121,7 +116,7 @@ def prefill(
     tokens, valid = align_right(rows, jnp.asarray(lengths), width)
     # Bidirectional over the prompt; the eye keeps a padding query from a softmax over nothing.
     mask = valid[:, None, :] | jnp.eye(width, dtype=bool)[None]
-    states, caches = network.decode_step(tokens, memory, mask[:, None])
+    states, caches = network.decode_step(tokens, memory, mask[:, None], prompt=valid)
     segments = batch.get('decoder_segment_ids', jnp.ones((1, 1), jnp.int32))
     answerable = (lengths <= width) & (jnp.max(segments, axis=1) <= 1)
     logits = network.logits(states[:, -1:])[:, 0]

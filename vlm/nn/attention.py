@@ -5,16 +5,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from vlm.nn.layers import NORMS, Dense, Dtype
+from vlm.nn.positions import rotary
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one attention layer."""
+    """Keys and values of one attention layer; G of its A heads have their own."""
 
-    key: Float[Array, 'B S A K']
-    value: Float[Array, 'B S A K']
+    key: Float[Array, 'B S G K']
+    value: Float[Array, 'B S G K']
 
     def written_at(self, index: Array | int, new: 'KeyValue') -> 'KeyValue':
         """Returns a copy of this cache with `new` written from slot `index` on."""
@@ -24,9 +25,9 @@ class KeyValue(NamedTuple):
             write(self.value, new.value.astype(self.value.dtype), index, axis=1),
         )
 
-    def padded_to(self, length: int) -> 'KeyValue':
-        """Returns this cache with empty slots behind, `length` slots in all."""
-        room = ((0, 0), (0, length - self.key.shape[1]), (0, 0), (0, 0))
+    def extended_by(self, count: int) -> 'KeyValue':
+        """Returns this cache with `count` empty slots behind."""
+        room = ((0, 0), (0, count), (0, 0), (0, 0))
         return KeyValue(jnp.pad(self.key, room), jnp.pad(self.value, room))
 
 
@@ -37,7 +38,10 @@ class Attention(nn.Module):
     cross-attention and both of their caches are compositions of the two. `scaled=False` leaves out
     1/sqrt(K), as T5 does (its initialisation makes up for it). `qk_norm`, a name in `NORMS`,
     normalises the queries and keys of each head (ViT-22B, 2302.05442, 2). `use_bias` is the
-    output's bias, and that of queries, keys and values unless `qkv_bias` says otherwise.
+    output's bias, and that of queries, keys and values unless `qkv_bias` says otherwise. With
+    `num_kv_heads` several heads share a key and value (one for all: multi-query attention,
+    1911.02150; groups: 2305.13245). Where positions are given, queries and keys are rotated by them
+    (RoPE), after their norms.
     """
 
     num_heads: int
@@ -47,30 +51,34 @@ class Attention(nn.Module):
     dtype: Dtype = jnp.float32
     qkv_bias: bool | None = None
     qk_norm: str | None = None
+    num_kv_heads: int | None = None
 
     def setup(self):
         inner = self.num_heads * self.head_dim
+        shared = (self.num_kv_heads or self.num_heads) * self.head_dim
         into, out = ('embed', 'joined_kv'), ('joined_kv', 'embed')
         query_init = nn.initializers.variance_scaling(
             1.0 if self.scaled else 1.0 / self.head_dim, 'fan_in', 'truncated_normal'
         )
         bias = self.use_bias if self.qkv_bias is None else self.qkv_bias
         self.query = Dense(inner, into, bias, self.dtype, query_init)
-        self.key = Dense(inner, into, bias, self.dtype)
-        self.value = Dense(inner, into, bias, self.dtype)
+        self.key = Dense(shared, into, bias, self.dtype)
+        self.value = Dense(shared, into, bias, self.dtype)
         self.out_axes = out
         if self.qk_norm:
             self.query_norm = NORMS[self.qk_norm](dtype=self.dtype, axis='kv')
             self.key_norm = NORMS[self.qk_norm](dtype=self.dtype, axis='kv')
 
     def _heads(self, x: Float[Array, 'B T I']) -> Float[Array, 'B T A K']:
-        return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+        return x.reshape(*x.shape[:-1], -1, self.head_dim)
 
-    def keys_values(self, x: Float[Array, 'B S D']) -> KeyValue:
+    def keys_values(
+        self, x: Float[Array, 'B S D'], positions: Int[Array, '#B S'] | None = None
+    ) -> KeyValue:
         key = self._heads(self.key(x))
         if self.qk_norm:
             key = self.key_norm(key)
-        return KeyValue(key, self._heads(self.value(x)))
+        return KeyValue(_turned(key, positions), self._heads(self.value(x)))
 
     @nn.compact
     def __call__(
@@ -79,12 +87,13 @@ class Attention(nn.Module):
         memory: KeyValue,
         bias: Float[Array, '#B A T S'] | None = None,
         mask: Bool[Array, '#B 1 #T S'] | None = None,
+        positions: Int[Array, '#B T'] | None = None,
     ) -> Float[Array, 'B T D']:
         query = self._heads(self.query(x))
         if self.qk_norm:
             query = self.query_norm(query)
         attended = jax.nn.dot_product_attention(
-            query,
+            _turned(query, positions),
             memory.key,
             memory.value,
             bias=bias,
@@ -93,3 +102,9 @@ class Attention(nn.Module):
         )
         joined = attended.reshape(*x.shape[:-1], self.num_heads * self.head_dim)
         return Dense(x.shape[-1], self.out_axes, self.use_bias, self.dtype, name='out')(joined)
+
+
+def _turned(
+    heads: Float[Array, 'B T A K'], positions: Int[Array, '#B T'] | None
+) -> Float[Array, 'B T A K']:
+    return heads if positions is None else rotary(heads, positions)

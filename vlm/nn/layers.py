@@ -57,15 +57,22 @@ class Dense(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """T5's layer norm: no mean, no bias; the variance is taken in float32 (1910.10683, 2.1)."""
+    """T5's layer norm: no mean, no bias; the variance is taken in float32 (1910.10683, 2.1).
+
+    With `unit_offset` the output is multiplied by 1 + scale, and scale starts at 0 (Gemma): weight
+    decay then pulls towards the plain norm.
+    """
 
     epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
     axis: str = 'embed'
+    unit_offset: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
-        scale = param_with_axes('scale', nn.initializers.ones, (x.shape[-1],), axes=(self.axis,))
+        init = nn.initializers.zeros if self.unit_offset else nn.initializers.ones
+        scale = param_with_axes('scale', init, (x.shape[-1],), axes=(self.axis,))
+        scale = 1.0 + scale if self.unit_offset else scale
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
         return (x * scale).astype(self.dtype)
@@ -107,13 +114,14 @@ class Embed(nn.Module):
     features: int
     dtype: Dtype = jnp.float32
     embedding_init: Initializer = nn.initializers.normal(1.0)
+    rows_axis: str | None = 'vocab'
 
     def setup(self):
         self.embedding = param_with_axes(
             'embedding',
             self.embedding_init,
             (self.vocab_size, self.features),
-            axes=('vocab', 'embed'),
+            axes=(self.rows_axis, 'embed'),
         )
 
     def __call__(self, tokens: Int[Array, 'B L']) -> Float[Array, 'B L D']:

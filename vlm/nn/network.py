@@ -12,12 +12,12 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from vlm.errors import UserError, unknown_name
 from vlm.nn import masks
 from vlm.nn.attention import KeyValue
-from vlm.nn.layers import Embed, make_padding_mask
-from vlm.nn.positions import Positions, sincos_2d
-from vlm.nn.t5 import Decoder, Encoder, TextConfig
+from vlm.nn.layers import make_padding_mask
+from vlm.nn.positions import sincos_2d
+from vlm.nn.t5 import Decoder, Encoder, Positions, TextConfig, position_table, token_table
 from vlm.nn.vit import Connector, Vit, VitConfig
 
-WIRINGS = ('decoder_prefix', 'fusion_encoder')
+WIRINGS = ('decoder_prefix', 'fusion_encoder', 'prefix_lm')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,11 @@ class NetworkConfig:
 
     `decoder_prefix`: the decoder cross-attends to the visual tokens and the prompt is the decoder's
     prefix (LiT-decoder, LocCa). `fusion_encoder`: a T5 encoder runs over [visual tokens ; prompt]
-    and the decoder cross-attends to it (PaLI). `freeze_vision` keeps the vision encoder as it is.
+    and the decoder cross-attends to it (PaLI). `prefix_lm`: one stack without cross-attention runs
+    over [visual tokens ; prompt ; answer] (PaliGemma); `pairs_share_row` lets several pairs of an
+    image be one row of it, and then the image does not see the prompts (see `vlm.nn.masks`).
+
+    `freeze_vision` keeps the vision encoder as it is.
     `memory_positions` adds a sin-cos grid to the visual tokens once more where the text side gets
     them, as DETR does (2005.12872): a decoder that must find things learns where they are sooner.
     """
@@ -34,6 +38,7 @@ class NetworkConfig:
     vision: VitConfig
     text: TextConfig
     wiring: str = 'decoder_prefix'
+    pairs_share_row: bool = False
     freeze_vision: bool = False
     memory_positions: bool = False
 
@@ -64,10 +69,15 @@ class NetworkConfig:
 
 
 class Memory(NamedTuple):
-    """What the decoder attends to, projected once for every layer."""
+    """What the decoder is given of the image (and of the prompt, in `fusion_encoder`).
 
-    keys_values: list[KeyValue]
+    Cross-attention attends to `keys_values`, projected once for every layer. Without it, in
+    `prefix_lm`, there are the visual `tokens`, which the first call of `decode_step` runs over.
+    """
+
+    keys_values: list[KeyValue] | None
     mask: Bool[Array, 'B 1 1 M']
+    tokens: Float[Array, 'B M D'] | None = None
 
 
 class VisionTextNetwork(nn.Module):
@@ -83,8 +93,10 @@ class VisionTextNetwork(nn.Module):
         cfg = self.config
         self.vision = Vit(cfg.vision)
         self.connector = Connector(cfg.text.width, cfg.text.dtype)
-        self.token_embedder = Embed(cfg.text.vocab_size, cfg.text.width, cfg.text.dtype)
-        self.decoder = Decoder(cfg.text)
+        self.token_embedder = token_table(cfg.text)
+        if cfg.text.positions == 'learned':
+            self.position_embedder = position_table(cfg.text)
+        self.decoder = Decoder(cfg.text, cross=cfg.wiring != 'prefix_lm')
         if cfg.wiring == 'fusion_encoder':
             self.encoder = Encoder(cfg.text)
 
@@ -114,11 +126,30 @@ class VisionTextNetwork(nn.Module):
         """Runs everything that does not depend on the answer; `prompt` only in `fusion_encoder`."""
         tokens = self.visual_tokens(images, deterministic)
         valid = jnp.repeat(image_mask, self.config.vision.num_tokens, axis=1)
+        if self.config.wiring == 'prefix_lm':
+            return Memory(None, make_padding_mask(valid), tokens)
         if self.config.wiring == 'fusion_encoder':
-            tokens = jnp.concatenate([tokens, self.token_embedder(prompt)], axis=1)
+            text = self.embed(prompt, jnp.arange(prompt.shape[1])[None])
+            tokens = jnp.concatenate([tokens, text], axis=1)
             valid = jnp.concatenate([valid, prompt != 0], axis=1)
             tokens = self.encoder(tokens, valid, deterministic)
         return Memory(self.decoder.memory_keys_values(tokens), make_padding_mask(valid))
+
+    def embed(
+        self, tokens: Int[Array, 'B T'], positions: Int[Array, '#B T']
+    ) -> Float[Array, 'B T D']:
+        """Token embeddings as the stacks take them; `positions` count if they are learned."""
+        text, x = self.config.text, self.token_embedder(tokens)
+        if text.scale_embedding:
+            x = x * jnp.asarray(text.width**0.5, x.dtype)
+        if text.positions != 'learned':
+            return x
+        if tokens.shape[1] > text.max_positions:
+            raise UserError(
+                f'a row has {tokens.shape[1]} tokens, TextConfig.max_positions is '
+                f'{text.max_positions}: bind it to at least as many.'
+            )
+        return x + self.position_embedder(positions)
 
     def decode_step(
         self,
@@ -128,16 +159,56 @@ class VisionTextNetwork(nn.Module):
         caches: list[KeyValue] | None = None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
-        positions: Positions | None = None,
+        prompt: Bool[Array, 'B T'] | None = None,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
         """Decoder states of `tokens` at slots `index ..`, and the self-attention caches.
 
-        `positions` are those of the tokens and of the slots, where they are not the slots' numbers.
+        Slots and `mask` are those of the text alone. In `prefix_lm` a call without caches runs over
+        the visual tokens too: they see the tokens marked in `prompt` and come first in the caches.
         """
-        x = self.token_embedder(tokens)
+        positions = masks.positions_seen(mask, index)
+        x = self.embed(tokens, positions)
+        in_row = self.config.wiring == 'prefix_lm'
+        if in_row and caches is None:
+            return self._run_with_visual(x, memory, mask, positions, prompt, deterministic)
+        if in_row:
+            visual = memory.mask[:, 0, 0]
+            positions = positions + jnp.sum(visual, axis=1, keepdims=True)
+            index = index + visual.shape[1]
+            mask = masks.visual_before(mask, memory.mask)
+        if caches is not None:
+            at = Positions(positions, masks.positions_of_keys(mask))
+        elif self.config.text.positions == 'relative':
+            at = None  # distances of slots are right in a row, and one bias serves the whole batch
+        else:
+            at = Positions(positions, positions)
         return self.decoder(
-            x, memory.keys_values, memory.mask, mask, caches, index, deterministic, positions
+            x, memory.keys_values, memory.mask, mask, caches, index, deterministic, at
         )
+
+    def _run_with_visual(
+        self,
+        x: Float[Array, 'B T D'],
+        memory: Memory,
+        mask: Bool[Array, '#B 1 T T'],
+        positions: Int[Array, '#B T'],
+        prompt: Bool[Array, 'B T'] | None,
+        deterministic: bool,
+    ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
+        """A row of `prefix_lm` behind its visual tokens; returns the states of the row alone."""
+        visual = memory.mask[:, 0, 0]
+        before = jnp.cumsum(visual, axis=1)
+        positions = jnp.concatenate([before - 1, before[:, -1:] + positions], axis=1)
+        prompt = None if self.config.pairs_share_row else prompt
+        states, caches = self.decoder(
+            jnp.concatenate([memory.tokens, x], axis=1),
+            None,
+            None,
+            masks.with_visual(mask, memory.mask, prompt),
+            deterministic=deterministic,
+            at=Positions(positions, positions),
+        )
+        return states[:, visual.shape[1] :], caches
 
     def logits(self, states: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """Scores over the vocabulary, float32."""
@@ -161,7 +232,10 @@ class VisionTextNetwork(nn.Module):
         mask = masks.decoder_mask(
             tokens.shape[1], batch.get('decoder_prefix_mask'), batch.get('decoder_segment_ids')
         )
-        states, _ = self.decode_step(tokens, memory, mask, deterministic=deterministic)
+        prompt = batch.get('decoder_prefix_mask')
+        states, _ = self.decode_step(
+            tokens, memory, mask, deterministic=deterministic, prompt=prompt
+        )
         if positions is not None:
             states = jnp.take_along_axis(states, positions[..., None], axis=1)
         return self.logits(states)

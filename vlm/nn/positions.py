@@ -1,13 +1,10 @@
-"""Position information: sin-cos grids for images, T5's relative buckets for text."""
+"""Position information: sin-cos grids for images; relative buckets and rotations for text."""
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float, Int
-
-# Of the queries and of the keys; every row of a batch has the same.
-Positions = tuple[Int[Array, ' T'], Int[Array, ' S']]
 
 
 def sincos_2d(height: int, width: int, features: int) -> Float[np.ndarray, 'P D']:
@@ -25,8 +22,8 @@ def sincos_2d(height: int, width: int, features: int) -> Float[np.ndarray, 'P D'
 
 
 def relative_bucket(
-    relative: Int[Array, 'T S'], *, bidirectional: bool, buckets: int, max_distance: int
-) -> Int[Array, 'T S']:
+    relative: Int[Array, '*R T S'], *, bidirectional: bool, buckets: int, max_distance: int
+) -> Int[Array, '*R T S']:
     """T5's bucket of `key position - query position` (1910.10683, 2.1).
 
     Half the buckets are exact distances, the rest grow logarithmically up to `max_distance`, beyond
@@ -47,11 +44,28 @@ def relative_bucket(
     return offset + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1))
 
 
+def rotary(
+    x: Float[Array, 'B T A K'], positions: Int[Array, '#B T'], wavelength: float = 10_000.0
+) -> Float[Array, 'B T A K']:
+    """Rotates features i and i + K/2 of a head by position * wavelength**(-2i/K) (2104.09864).
+
+    The dot product of two rotated vectors depends on the distance of their positions alone. The
+    halves are paired as in GPT-NeoX and Gemma, not neighbours as in the paper.
+    """
+    half = x.shape[-1] // 2
+    frequency = wavelength ** -(jnp.arange(half) / half)
+    angle = positions[..., None, None] * frequency  # [B, T, 1, K/2]
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
+
+
 class RelativeBias(nn.Module):
     """A learned bias per head and bucket, shared by all layers of a stack.
 
-    Takes query and key positions of one row (every row of a batch has the same): packed segments
-    keep their distances, so rows with several segments need no positions of their own.
+    Takes query and key positions: one row where every row of a batch has the same distances (R is
+    1), or one for each (R is B).
     """
 
     num_heads: int
@@ -60,7 +74,7 @@ class RelativeBias(nn.Module):
     max_distance: int = 128
 
     @nn.compact
-    def __call__(self, query: Int[Array, ' T'], key: Int[Array, ' S']) -> Float[Array, '1 A T S']:
+    def __call__(self, query: Int[Array, 'R T'], key: Int[Array, 'R S']) -> Float[Array, 'R A T S']:
         table = param_with_axes(
             'rel_embedding',
             nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform'),
@@ -68,9 +82,9 @@ class RelativeBias(nn.Module):
             axes=('heads', 'relpos_buckets'),
         )
         bucket = relative_bucket(
-            key[None, :] - query[:, None],
+            key[:, None, :] - query[:, :, None],
             bidirectional=self.bidirectional,
             buckets=self.buckets,
             max_distance=self.max_distance,
         )
-        return jnp.take(table, bucket, axis=1)[None]
+        return jnp.moveaxis(jnp.take(table, bucket, axis=1), 0, 1)

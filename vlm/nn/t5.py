@@ -1,12 +1,17 @@
-"""T5 1.1 stacks: pre-norm RMSNorm, relative position bias, gated GELU, no biases (1910.10683)."""
+"""Text stacks: T5 1.1 as they come, Gemma and others by the options of `TextConfig`.
+
+T5 1.1 (1910.10683): pre-norm RMSNorm, relative position bias, gated GELU, no biases. Gemma
+(2403.08295): RoPE, keys and values shared by all heads, norms of 1 + scale, scaled embeddings.
+"""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from vlm.errors import UserError
+from vlm.errors import UserError, unknown_name
 from vlm.nn.attention import Attention, KeyValue
 from vlm.nn.layers import (
     ACTIVATIONS,
@@ -17,22 +22,46 @@ from vlm.nn.layers import (
     RMSNorm,
     make_padding_mask,
 )
-from vlm.nn.positions import Positions, RelativeBias
+from vlm.nn.positions import RelativeBias
+
+POSITIONS = ('relative', 'rope', 'learned')
 
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """Sizes of the text side. `num_encoder_layers` counts only in the wiring `fusion_encoder`."""
+    """Sizes and blocks of the text side; the defaults are T5 1.1 base.
+
+    Attributes:
+      vocab_size: rows of the token table.
+      num_encoder_layers: counts only in the wiring `fusion_encoder`.
+      num_kv_heads: keys and values are shared by groups of heads; 1 is multi-query attention, None
+        gives every head its own.
+      scaled_attention: multiplies the scores by head_dim**-0.5 (T5 does not).
+      positions: 'relative' (T5's bias), 'rope' (rotations) or 'learned' (a table of `max_positions`
+        rows added to the tokens, which a row may not outgrow).
+      norm_unit_offset: norms multiply by 1 + scale.
+      scale_embedding: token embeddings are drawn with variance 1 / width and multiplied by
+        sqrt(width) where they are read, as Gemma has it, instead of drawn with variance 1.
+      tied_embedding: the token table is the output layer too. It then gives logits of the same size
+        either way: T5 divides by sqrt(width) there, Gemma has done so in the table.
+    """
 
     vocab_size: int = 32_128
     width: int = 768
     num_layers: int = 12
     num_encoder_layers: int = 0
     num_heads: int = 12
+    num_kv_heads: int | None = None
     head_dim: int = 64
+    scaled_attention: bool = False
     mlp_dim: int = 2048
     activation: str = 'gelu'
     gated_mlp: bool = True
+    positions: str = 'relative'
+    max_positions: int = 512
+    norm_epsilon: float = 1e-6
+    norm_unit_offset: bool = False
+    scale_embedding: bool = False
     tied_embedding: bool = False
     dropout: float = 0.0
     relative_buckets: int = 32
@@ -49,17 +78,70 @@ class TextConfig:
             raise UserError(
                 f'TextConfig.vocab_size = {self.vocab_size}: padding, end and unknown alone need 3.'
             )
+        if self.num_heads % (self.num_kv_heads or self.num_heads):
+            raise UserError(
+                f'TextConfig.num_kv_heads = {self.num_kv_heads} does not divide num_heads = '
+                f'{self.num_heads}.'
+            )
+        if self.positions not in POSITIONS:
+            raise unknown_name('positions', self.positions, POSITIONS, 'TextConfig.positions')
+        if self.positions == 'rope' and self.head_dim % 2:
+            raise UserError(
+                f"TextConfig.head_dim = {self.head_dim} is odd: positions = 'rope' turns features "
+                'in pairs.'
+            )
 
 
-def _self_attention(cfg: TextConfig) -> Attention:
+class Positions(NamedTuple):
+    """Where queries and keys stand; R is 1 where all rows of a batch agree."""
+
+    query: Int[Array, 'R T']
+    key: Int[Array, 'R S']
+
+
+def slots(queries: int, keys: int, index: Int[Array, ''] | int = 0) -> Positions:
+    """Positions that are slots of a row: queries stand at `index ..`, keys from 0 on.
+
+    Good for distances, which packed segments and prompts aligned right both keep.
+    """
+    return Positions(jnp.arange(queries)[None] + index, jnp.arange(keys)[None])
+
+
+def token_table(cfg: TextConfig) -> Embed:
+    """The token embeddings, shared by encoder, decoder and a tied output layer."""
+    spread = cfg.width**-0.5 if cfg.scale_embedding else 1.0
+    return Embed(cfg.vocab_size, cfg.width, cfg.dtype, nn.initializers.normal(spread))
+
+
+def position_table(cfg: TextConfig) -> Embed:
+    """Learned positions, one table for prompts of an encoder and rows of the decoder."""
+    init = nn.initializers.normal(cfg.width**-0.5)
+    return Embed(cfg.max_positions, cfg.width, cfg.dtype, init, rows_axis=None)
+
+
+def _attention(cfg: TextConfig) -> Attention:
     return Attention(
-        cfg.num_heads, cfg.head_dim, scaled=False, dtype=cfg.dtype, name='self_attention'
+        cfg.num_heads,
+        cfg.head_dim,
+        scaled=cfg.scaled_attention,
+        dtype=cfg.dtype,
+        num_kv_heads=cfg.num_kv_heads,
     )
 
 
 def _mlp(cfg: TextConfig) -> Mlp:
-    return Mlp(
-        cfg.mlp_dim, cfg.activation, cfg.gated_mlp, dropout=cfg.dropout, dtype=cfg.dtype, name='mlp'
+    return Mlp(cfg.mlp_dim, cfg.activation, cfg.gated_mlp, dropout=cfg.dropout, dtype=cfg.dtype)
+
+
+def _norm(cfg: TextConfig) -> RMSNorm:
+    return RMSNorm(cfg.norm_epsilon, cfg.dtype, cfg.norm_unit_offset)
+
+
+def _relative_bias(cfg: TextConfig, bidirectional: bool) -> RelativeBias | None:
+    if cfg.positions != 'relative':
+        return None
+    return RelativeBias(
+        cfg.num_heads, bidirectional, cfg.relative_buckets, cfg.relative_max_distance
     )
 
 
@@ -68,23 +150,28 @@ class EncoderBlock(nn.Module):
 
     config: TextConfig
 
-    @nn.compact
+    def setup(self):
+        cfg = self.config
+        self.self_attention_norm = _norm(cfg)
+        self.self_attention = _attention(cfg)
+        self.mlp_norm = _norm(cfg)
+        self.mlp = _mlp(cfg)
+        self.drop = nn.Dropout(cfg.dropout)
+
     def __call__(
         self,
         x: Float[Array, 'B S D'],
-        bias: Float[Array, '1 A S S'],
+        bias: Float[Array, '1 A S S'] | None,
         mask: Bool[Array, 'B 1 1 S'],
+        rotation: Int[Array, '1 S'] | None,
         deterministic: bool = True,
     ) -> Float[Array, 'B S D']:
-        cfg = self.config
-        drop = nn.Dropout(cfg.dropout)
-        attention = _self_attention(cfg)
-        y = RMSNorm(dtype=cfg.dtype, name='self_attention_norm')(x)
-        x = x + drop(
-            attention(y, attention.keys_values(y), bias, mask), deterministic=deterministic
-        )
-        y = RMSNorm(dtype=cfg.dtype, name='mlp_norm')(x)
-        return x + drop(_mlp(cfg)(y, deterministic=deterministic), deterministic=deterministic)
+        y = self.self_attention_norm(x)
+        own = self.self_attention.keys_values(y, rotation)
+        y = self.self_attention(y, own, bias, mask, rotation)
+        x = x + self.drop(y, deterministic=deterministic)
+        y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
+        return x + self.drop(y, deterministic=deterministic)
 
 
 class Encoder(nn.Module):
@@ -92,42 +179,51 @@ class Encoder(nn.Module):
 
     config: TextConfig
 
-    @nn.compact
+    def setup(self):
+        cfg = self.config
+        self.layers = [EncoderBlock(cfg) for _ in range(cfg.num_encoder_layers)]
+        self.relpos_bias = _relative_bias(cfg, bidirectional=True)
+        self.norm = _norm(cfg)
+        self.drop = nn.Dropout(cfg.dropout)
+
     def __call__(
         self,
         x: Float[Array, 'B S D'],
         valid: Bool[Array, 'B S'],
         deterministic: bool = True,
     ) -> Float[Array, 'B S D']:
-        cfg = self.config
-        drop = nn.Dropout(cfg.dropout)
-        at = jnp.arange(x.shape[1])
-        bias = RelativeBias(
-            cfg.num_heads, True, cfg.relative_buckets, cfg.relative_max_distance, name='relpos_bias'
-        )(at, at).astype(cfg.dtype)
+        at = slots(x.shape[1], x.shape[1])
+        bias, rotation = _of_positions(self.config, self.relpos_bias, at)
         mask = make_padding_mask(valid)
-        x = drop(x, deterministic=deterministic)
-        for i in range(cfg.num_encoder_layers):
-            x = EncoderBlock(cfg, name=f'layers_{i}')(x, bias, mask, deterministic)
-        x = RMSNorm(dtype=cfg.dtype, name='norm')(x)
-        return drop(x, deterministic=deterministic)
+        x = self.drop(x, deterministic=deterministic)
+        for layer in self.layers:
+            x = layer(x, bias, mask, rotation, deterministic)
+        return self.drop(self.norm(x), deterministic=deterministic)
+
+
+def _of_positions(
+    cfg: TextConfig, relative: RelativeBias | None, at: Positions
+) -> tuple[Float[Array, 'R A T S'] | None, Int[Array, 'R T'] | None]:
+    """The bias of a stack's attention and the positions to rotate queries and keys by."""
+    bias = None if relative is None else relative(*at).astype(cfg.dtype)
+    return bias, at.query if cfg.positions == 'rope' else None
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention, cross-attention and MLP; the memory's keys and values are computed apart."""
+    """Self-attention, cross-attention if wanted, and MLP; memory is projected apart."""
 
     config: TextConfig
+    cross: bool = True
 
     def setup(self):
         cfg = self.config
-        self.self_attention_norm = RMSNorm(dtype=cfg.dtype)
-        self.self_attention = Attention(cfg.num_heads, cfg.head_dim, scaled=False, dtype=cfg.dtype)
-        self.cross_attention_norm = RMSNorm(dtype=cfg.dtype)
-        self.cross_attention = Attention(cfg.num_heads, cfg.head_dim, scaled=False, dtype=cfg.dtype)
-        self.mlp_norm = RMSNorm(dtype=cfg.dtype)
-        self.mlp = Mlp(
-            cfg.mlp_dim, cfg.activation, cfg.gated_mlp, dropout=cfg.dropout, dtype=cfg.dtype
-        )
+        self.self_attention_norm = _norm(cfg)
+        self.self_attention = _attention(cfg)
+        if self.cross:
+            self.cross_attention_norm = _norm(cfg)
+            self.cross_attention = _attention(cfg)
+        self.mlp_norm = _norm(cfg)
+        self.mlp = _mlp(cfg)
         self.drop = nn.Dropout(cfg.dropout)
 
     def memory_keys_values(self, memory: Float[Array, 'B S D']) -> KeyValue:
@@ -137,39 +233,43 @@ class DecoderBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, 'B T D'],
-        memory: KeyValue,
-        bias: Float[Array, '1 A T S'],
+        memory: KeyValue | None,
+        cache: KeyValue | None,
+        bias: Float[Array, '#B A T S'] | None,
         mask: Bool[Array, '#B 1 T S'],
-        memory_mask: Bool[Array, 'B 1 1 M'],
-        cache: KeyValue | None = None,
+        memory_mask: Bool[Array, 'B 1 1 M'] | None,
+        rotation: Int[Array, '#B T'] | None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
     ) -> tuple[Float[Array, 'B T D'], KeyValue]:
         """Returns the output and the self-attention's keys and values, `cache` updated if given."""
         y = self.self_attention_norm(x)
-        own = self.self_attention.keys_values(y)
+        own = self.self_attention.keys_values(y, rotation)
         if cache is not None:
             own = cache.written_at(index, own)
-        y = self.self_attention(y, own, bias, mask)
+        y = self.self_attention(y, own, bias, mask, rotation)
         x = x + self.drop(y, deterministic=deterministic)
-        y = self.cross_attention(self.cross_attention_norm(x), memory, None, memory_mask)
-        x = x + self.drop(y, deterministic=deterministic)
+        if self.cross:
+            y = self.cross_attention(self.cross_attention_norm(x), memory, None, memory_mask)
+            x = x + self.drop(y, deterministic=deterministic)
         y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
         return x + self.drop(y, deterministic=deterministic), own
 
 
 class Decoder(nn.Module):
-    """The text decoder: full rows in training and prefill, single tokens with a cache then."""
+    """The text decoder: full rows in training and prefill, single tokens with a cache then.
+
+    `cross=False` leaves out cross-attention: a decoder-only stack, which takes no memory.
+    """
 
     config: TextConfig
+    cross: bool = True
 
     def setup(self):
         cfg = self.config
-        self.layers = [DecoderBlock(cfg) for _ in range(cfg.num_layers)]
-        self.relpos_bias = RelativeBias(
-            cfg.num_heads, False, cfg.relative_buckets, cfg.relative_max_distance
-        )
-        self.norm = RMSNorm(dtype=cfg.dtype)
+        self.layers = [DecoderBlock(cfg, self.cross) for _ in range(cfg.num_layers)]
+        self.relpos_bias = _relative_bias(cfg, bidirectional=False)
+        self.norm = _norm(cfg)
         self.drop = nn.Dropout(cfg.dropout)
         if not cfg.tied_embedding:
             self.logits_dense = Dense(cfg.vocab_size, ('embed', 'vocab'), dtype=cfg.dtype)
@@ -181,29 +281,32 @@ class Decoder(nn.Module):
     def __call__(
         self,
         x: Float[Array, 'B T D'],
-        memory: list[KeyValue],
-        memory_mask: Bool[Array, 'B 1 1 M'],
+        memory: list[KeyValue] | None,
+        memory_mask: Bool[Array, 'B 1 1 M'] | None,
         mask: Bool[Array, '#B 1 T S'],
         caches: list[KeyValue] | None = None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
-        positions: Positions | None = None,
+        at: Positions | None = None,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
-        """Runs the stack on tokens at slots `index .. index + T - 1` of rows of S slots."""
-        if positions is None:
-            length = x.shape[1] if caches is None else caches[0].key.shape[1]
-            positions = jnp.arange(x.shape[1]) + index, jnp.arange(length)
-        bias = self.relpos_bias(*positions).astype(self.config.dtype)
+        """Runs the stack on tokens at slots `index .. index + T - 1` of rows of S slots.
+
+        `at` says where they stand if not at these slots.
+        """
+        at = at or slots(x.shape[1], mask.shape[-1], index)
+        bias, rotation = _of_positions(self.config, self.relpos_bias, at)
         x = self.drop(x, deterministic=deterministic)
         updated = []
         for i, layer in enumerate(self.layers):
-            cache = None if caches is None else caches[i]
-            x, own = layer(x, memory[i], bias, mask, memory_mask, cache, index, deterministic)
+            inputs = [None if part is None else part[i] for part in (memory, caches)]
+            x, own = layer(x, *inputs, bias, mask, memory_mask, rotation, index, deterministic)
             updated.append(own)
         return self.drop(self.norm(x), deterministic=deterministic), updated
 
     def logits(self, x: Float[Array, 'B T D'], embed: Embed) -> Float[Array, 'B T V']:
-        """Scores over the vocabulary; a tied output is scaled by D**-0.5 as in T5 1.0."""
-        if self.config.tied_embedding:
-            return embed.attend(x / jnp.sqrt(jnp.asarray(x.shape[-1], x.dtype)))
-        return self.logits_dense(x)
+        """Scores over the vocabulary."""
+        cfg = self.config
+        if not cfg.tied_embedding:
+            return self.logits_dense(x)
+        scale = 1.0 if cfg.scale_embedding else cfg.width**-0.5
+        return embed.attend(x * jnp.asarray(scale, x.dtype))
