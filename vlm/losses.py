@@ -1,10 +1,15 @@
 """Cross-entropy over answer tokens: label smoothing, z-loss and the choice of normaliser."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from vlm.errors import unknown_name
+
+PyTree = Any
 
 NORMALIZERS = ('tokens', 'sequence', 'sum')
 
@@ -33,6 +38,30 @@ def token_losses(
         entropy = -(high * jnp.log(high) + (vocab - 1) * low * jnp.log(low))
         loss = -(high * correct + low * others) - entropy
     return loss, z_loss * jnp.square(log_z)
+
+
+def in_chunks(
+    score: Callable[..., PyTree], parts: tuple[Shaped[Array, 'B L ...'], ...], size: int
+) -> PyTree:
+    """`score(*parts)`, arrays [B, L], computed for `size` positions of every row at a time.
+
+    What it needs in between, logits above all, is held for one chunk at a time, and computed again
+    for the backward pass.
+    """
+    length = parts[0].shape[1]
+    if size >= length:
+        return score(*parts)
+    count = -(-length // size)
+
+    def split(part: Array) -> Array:
+        room = [(0, 0), (0, count * size - length)] + [(0, 0)] * (part.ndim - 2)
+        chunks = jnp.pad(part, room).reshape(len(part), count, size, *part.shape[2:])
+        return jnp.moveaxis(chunks, 1, 0)
+
+    scored = jax.lax.map(jax.checkpoint(lambda chunk: score(*chunk)), tuple(map(split, parts)))
+    return jax.tree.map(
+        lambda chunks: jnp.moveaxis(chunks, 0, 1).reshape(len(parts[0]), -1)[:, :length], scored
+    )
 
 
 def segment_counts(

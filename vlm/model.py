@@ -12,13 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vlm.decoding import DecodingConfig, decode, prefill
 from vlm.errors import UserError, unknown_name
-from vlm.losses import NORMALIZERS, normalized_weights, token_losses
+from vlm.losses import NORMALIZERS, in_chunks, normalized_weights, token_losses
 from vlm.nn.moe import LOSSES
-from vlm.nn.network import VisionTextNetwork
+from vlm.nn.network import NetworkConfig, VisionTextNetwork
+from vlm.nn.parallel import hide_answers
 
 Batch = Mapping[str, Array]
 PyTree = Any
@@ -49,6 +50,13 @@ class VisionTextModel:
       max_answer_tokens: how many answer tokens a row has at most (the task length of `targets`);
         the loss then computes logits for as many positions of a row and not for its prompts. None
         computes all.
+      loss_chunk: computes logits for so many positions of every row at a time, and again in the
+        backward pass, so that the logits of a batch over a large vocabulary are never held whole.
+        None: all at once.
+      parallel_prediction: share of training examples whose answers are predicted at once, every
+        decoder input being the mask token (CapPa, 2306.07915; see `vlm.nn.parallel`).
+      parallel_prompt: ids of the one prompt whose answers that happens to (LocCa: that of Cap).
+        None: all.
     """
 
     def __init__(
@@ -62,6 +70,9 @@ class VisionTextModel:
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
         max_answer_tokens: int | None = None,
+        loss_chunk: int | None = None,
+        parallel_prediction: float = 0.0,
+        parallel_prompt: tuple[int, ...] | None = None,
     ):
         if loss_normalizer not in NORMALIZERS:
             raise unknown_name(
@@ -71,6 +82,10 @@ class VisionTextModel:
             raise UserError(
                 f'VisionTextModel.label_smoothing = {label_smoothing} is not in [0, 1).'
             )
+        if loss_chunk is not None and loss_chunk < 1:
+            raise UserError(f'VisionTextModel.loss_chunk = {loss_chunk} is less than 1.')
+        if parallel_prediction:
+            _check_parallel(parallel_prediction, module.config)
         self.module = module
         self.input_vocabulary = input_vocabulary
         self.output_vocabulary = output_vocabulary
@@ -80,6 +95,9 @@ class VisionTextModel:
         self.label_smoothing = label_smoothing
         self.z_loss = z_loss
         self.max_answer_tokens = max_answer_tokens
+        self.loss_chunk = loss_chunk
+        self.parallel_prediction = parallel_prediction
+        self.parallel_prompt = parallel_prompt
 
     def with_patch_size(self, patch_size: int) -> 'VisionTextModel':
         """This model, for the same parameters, with images cut at another patch size (FlexiViT)."""
@@ -113,21 +131,24 @@ class VisionTextModel:
         """
         rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
         targets, weights, segments, positions = self._answers(batch)
-        logits, sown = self.module.apply(
+        batch, hidden = self._hidden(batch, dropout_rng)
+        states, sown = self.module.apply(
             {'params': params},
             batch,
             deterministic=dropout_rng is None,
             positions=positions,
+            hidden=hidden,
             rngs=rngs,
             mutable=[LOSSES],
+            method='states',
         )
         auxiliary = sums_by_name(sown.get(LOSSES, {}))
-        losses, z_losses = token_losses(
-            logits, targets, label_smoothing=self.label_smoothing, z_loss=self.z_loss
-        )
+        score = functools.partial(self._position_losses, params)
+        chunk = self.loss_chunk or states.shape[1]
+        losses, z_losses, right = in_chunks(score, (states, targets), chunk)
         share = normalized_weights(weights, self.loss_normalizer, segments)
         loss = jnp.sum((losses + z_losses) * share) + sum(auxiliary.values())
-        correct = (jnp.argmax(logits, axis=-1) == targets) * weights
+        correct = right * weights
         count = jnp.sum(weights)
         average = clu_metrics.Average
         one = jnp.ones(())
@@ -139,6 +160,25 @@ class VisionTextModel:
             'answer_tokens': average(total=count, count=one),
             **{name: average(total=value, count=one) for name, value in auxiliary.items()},
         }
+
+    def _position_losses(
+        self, params: PyTree, states: Float[Array, 'B C D'], targets: Int[Array, 'B C']
+    ) -> tuple[Float[Array, 'B C'], Float[Array, 'B C'], Bool[Array, 'B C']]:
+        """Cross-entropy, z-loss, and whether the likeliest token is the right one."""
+        logits = self.module.apply({'params': params}, states, method='logits')
+        losses, z_losses = token_losses(
+            logits, targets, label_smoothing=self.label_smoothing, z_loss=self.z_loss
+        )
+        return losses, z_losses, jnp.argmax(logits, axis=-1) == targets
+
+    def _hidden(self, batch: Batch, rng: Array | None) -> tuple[Batch, Bool[Array, 'B L'] | None]:
+        """The batch, and the positions of answers that are predicted at once in this step."""
+        if rng is None or not self.parallel_prediction:
+            return batch, None
+        shape = batch['decoder_loss_weights'].shape[:1]
+        # Another stream than those of dropout, which flax derives from names.
+        rows = jax.random.bernoulli(jax.random.fold_in(rng, 1), self.parallel_prediction, shape)
+        return hide_answers(batch, rows, self.parallel_prompt)
 
     def _answers(
         self, batch: Batch
@@ -235,3 +275,20 @@ def sums_by_name(sown: PyTree) -> dict[str, Float[Array, '']]:
         name = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)][-1]
         sums[name] = sums.get(name, 0.0) + value
     return sums
+
+
+def _check_parallel(share: float, config: NetworkConfig) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise UserError(f'VisionTextModel.parallel_prediction = {share} is not in [0, 1].')
+    if not config.text.mask_token:
+        raise UserError(
+            f'VisionTextModel.parallel_prediction = {share} needs a mask token: bind '
+            'TextConfig.mask_token to True.'
+        )
+    if config.wiring == 'fusion_encoder' and config.text.positions != 'learned':
+        # A row of nothing but mask tokens: distances between equal things tell no position.
+        raise UserError(
+            f'VisionTextModel.parallel_prediction = {share} in the wiring fusion_encoder needs '
+            "TextConfig.positions = 'learned': with distances alone, all positions of a masked row "
+            'are the same.'
+        )

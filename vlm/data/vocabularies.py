@@ -163,10 +163,17 @@ def escape_tf(text: tf.Tensor) -> tf.Tensor:
 
 
 @gin.configurable(module='vlm.data.vocabularies')
-def embedding_rows(multiple: int = 128) -> int:
+def embedding_rows(multiple: int = 128, at_least: int = 0) -> int:
     """Rows of an embedding table for the run's vocabulary: its size, rounded up to `multiple`.
 
-    Accelerators compute with rows of 128; the rows beyond the vocabulary are never asked for.
+    Accelerators compute with rows of 128; the rows beyond the vocabulary are never asked for. A
+    published model has `at_least` so many.
     """
     size = task_vocabulary().vocab_size
-    return -(-size // multiple) * multiple
+    return max(-(-size // multiple) * multiple, at_least)
+
+
+@gin.configurable(module='vlm.data.vocabularies')
+def prompt_ids(text: str) -> tuple[int, ...]:
+    """Ids of a prompt in the run's vocabulary as rows hold it, EOS last."""
+    return *task_vocabulary().tokenizer.encode(text), EOS_ID

@@ -52,9 +52,15 @@ def decoder_mask(
     length: int,
     prefix: Bool[Array, 'B L'] | None = None,
     segment_ids: Int[Array, 'B L'] | None = None,
+    hidden: Bool[Array, 'B L'] | None = None,
 ) -> Bool[Array, '#B 1 L L']:
-    """The self-attention mask of a training row; rows of padding see only themselves."""
+    """The self-attention mask of a training row; rows of padding see only themselves.
+
+    Positions that are `hidden` see all of their segment (see `vlm.nn.parallel`).
+    """
     mask = causal(length) if prefix is None else prefix_causal(prefix)
+    if hidden is not None:
+        mask = mask | hidden[:, :, None]
     if segment_ids is not None:
         # A query without any key would be a softmax over nothing: padding keeps its own position.
         mask = (mask & same_segment(segment_ids)) | jnp.eye(length, dtype=bool)[None]

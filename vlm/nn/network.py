@@ -14,7 +14,15 @@ from vlm.nn import masks
 from vlm.nn.attention import KeyValue
 from vlm.nn.layers import make_padding_mask
 from vlm.nn.positions import sincos_2d
-from vlm.nn.t5 import Decoder, Encoder, Positions, TextConfig, position_table, token_table
+from vlm.nn.t5 import (
+    Decoder,
+    Encoder,
+    Positions,
+    TextConfig,
+    mask_row,
+    position_table,
+    token_table,
+)
 from vlm.nn.vit import Connector, Vit, VitConfig
 
 WIRINGS = ('decoder_prefix', 'fusion_encoder', 'prefix_lm')
@@ -94,6 +102,8 @@ class VisionTextNetwork(nn.Module):
         self.vision = Vit(cfg.vision)
         self.connector = Connector(cfg.text.width, cfg.text.dtype)
         self.token_embedder = token_table(cfg.text)
+        if cfg.text.mask_token:
+            self.mask_embedder = mask_row(cfg.text)
         if cfg.text.positions == 'learned':
             self.position_embedder = position_table(cfg.text)
         self.decoder = Decoder(cfg.text, cross=cfg.wiring != 'prefix_lm')
@@ -136,10 +146,20 @@ class VisionTextNetwork(nn.Module):
         return Memory(self.decoder.memory_keys_values(tokens), make_padding_mask(valid))
 
     def embed(
-        self, tokens: Int[Array, 'B T'], positions: Int[Array, '#B T']
+        self,
+        tokens: Int[Array, 'B T'],
+        positions: Int[Array, '#B T'],
+        hidden: Bool[Array, 'B T'] | None = None,
     ) -> Float[Array, 'B T D']:
-        """Token embeddings as the stacks take them; `positions` count if they are learned."""
+        """Token embeddings as the stacks take them; `positions` count if they are learned.
+
+        Where `hidden`, the mask token's.
+        """
         text, x = self.config.text, self.token_embedder(tokens)
+        if text.mask_token:
+            # Looked up, if never used, at initialisation too: that is when tables are made.
+            mask = self.mask_embedder(jnp.zeros_like(tokens))
+            x = x if hidden is None else jnp.where(hidden[..., None], mask, x)
         if text.scale_embedding:
             x = x * jnp.asarray(text.width**0.5, x.dtype)
         if text.positions != 'learned':
@@ -160,14 +180,16 @@ class VisionTextNetwork(nn.Module):
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
         prompt: Bool[Array, 'B T'] | None = None,
+        hidden: Bool[Array, 'B T'] | None = None,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
         """Decoder states of `tokens` at slots `index ..`, and the self-attention caches.
 
         Slots and `mask` are those of the text alone. In `prefix_lm` a call without caches runs over
         the visual tokens too: they see the tokens marked in `prompt` and come first in the caches.
+        `hidden` tokens are read as the mask token.
         """
         positions = masks.positions_seen(mask, index)
-        x = self.embed(tokens, positions)
+        x = self.embed(tokens, positions, hidden)
         in_row = self.config.wiring == 'prefix_lm'
         if in_row and caches is None:
             return self._run_with_visual(x, memory, mask, positions, prompt, deterministic)
@@ -219,23 +241,38 @@ class VisionTextNetwork(nn.Module):
         batch: Mapping[str, Array],
         deterministic: bool = True,
         positions: Int[Array, 'B M'] | None = None,
+        hidden: Bool[Array, 'B L'] | None = None,
     ) -> Float[Array, 'B M V']:
-        """Logits of a training batch; features as `ImageTextFeatureConverter` makes them.
+        """Logits of a training batch, see `states`."""
+        return self.logits(self.states(batch, deterministic, positions, hidden))
+
+    def states(
+        self,
+        batch: Mapping[str, Array],
+        deterministic: bool = True,
+        positions: Int[Array, 'B M'] | None = None,
+        hidden: Bool[Array, 'B L'] | None = None,
+    ) -> Float[Array, 'B M D']:
+        """Decoder states of a training batch as `ImageTextFeatureConverter` makes it.
 
         With `positions`, only of those positions of each row: most of a row is prompt, and the
-        output layer of a large vocabulary costs more than a block.
+        output layer of a large vocabulary costs more than a block. `hidden` is that of
+        `vlm.nn.parallel`.
         """
         memory = self.encode(
             batch['images'], batch['image_mask'], batch.get('encoder_input_tokens'), deterministic
         )
         tokens = batch['decoder_input_tokens']
         mask = masks.decoder_mask(
-            tokens.shape[1], batch.get('decoder_prefix_mask'), batch.get('decoder_segment_ids')
+            tokens.shape[1],
+            batch.get('decoder_prefix_mask'),
+            batch.get('decoder_segment_ids'),
+            hidden,
         )
         prompt = batch.get('decoder_prefix_mask')
         states, _ = self.decode_step(
-            tokens, memory, mask, deterministic=deterministic, prompt=prompt
+            tokens, memory, mask, deterministic=deterministic, prompt=prompt, hidden=hidden
         )
         if positions is not None:
             states = jnp.take_along_axis(states, positions[..., None], axis=1)
-        return self.logits(states)
+        return states

@@ -5,8 +5,9 @@ T5 1.1 (1910.10683): pre-norm RMSNorm, relative position bias, gated GELU, no bi
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
@@ -18,11 +19,13 @@ from vlm.nn.layers import (
     Dense,
     Dtype,
     Embed,
+    Initializer,
     Mlp,
     RMSNorm,
     make_padding_mask,
 )
 from vlm.nn.positions import RelativeBias
+from vlm.nn.stacks import check_remat, rematerialised, scanned
 
 POSITIONS = ('relative', 'rope', 'learned')
 
@@ -40,8 +43,13 @@ class TextConfig:
       positions: 'relative' (T5's bias), 'rope' (rotations) or 'learned' (a table of `max_positions`
         rows added to the tokens, which a row may not outgrow).
       norm_unit_offset: norms multiply by 1 + scale.
+      mask_token: has one more embedding, for answers predicted at once (see `vlm.nn.parallel`).
       scale_embedding: token embeddings are drawn with variance 1 / width and multiplied by
         sqrt(width) where they are read, as Gemma has it, instead of drawn with variance 1.
+      scan_layers: runs each stack as one loop over stacked parameters, which compiles as quickly at
+        any depth. Decoding then copies the caches at every step, so serve unrolled
+        (`vlm.nn.stacks.to_layout` converts parameters).
+      remat: what of a block is kept for the backward pass (`vlm.nn.stacks.REMAT`).
       tied_embedding: the token table is the output layer too. It then gives logits of the same size
         either way: T5 divides by sqrt(width) there, Gemma has done so in the table.
     """
@@ -63,12 +71,16 @@ class TextConfig:
     norm_unit_offset: bool = False
     scale_embedding: bool = False
     tied_embedding: bool = False
+    mask_token: bool = False
     dropout: float = 0.0
     relative_buckets: int = 32
     relative_max_distance: int = 128
+    scan_layers: bool = False
+    remat: str = 'none'
     dtype: Dtype = jnp.float32
 
     def __post_init__(self):
+        check_remat(self.remat, 'TextConfig.remat')
         if self.activation not in ACTIVATIONS:
             raise UserError(
                 f'TextConfig.activation = {self.activation!r} is not one of '
@@ -109,8 +121,16 @@ def slots(queries: int, keys: int, index: Int[Array, ''] | int = 0) -> Positions
 
 def token_table(cfg: TextConfig) -> Embed:
     """The token embeddings, shared by encoder, decoder and a tied output layer."""
-    spread = cfg.width**-0.5 if cfg.scale_embedding else 1.0
-    return Embed(cfg.vocab_size, cfg.width, cfg.dtype, nn.initializers.normal(spread))
+    return Embed(cfg.vocab_size, cfg.width, cfg.dtype, _token_init(cfg))
+
+
+def mask_row(cfg: TextConfig) -> Embed:
+    """The embedding of the mask token: a table of its own, for no output is ever the mask."""
+    return Embed(1, cfg.width, cfg.dtype, _token_init(cfg), rows_axis=None)
+
+
+def _token_init(cfg: TextConfig) -> Initializer:
+    return nn.initializers.normal(cfg.width**-0.5 if cfg.scale_embedding else 1.0)
 
 
 def position_table(cfg: TextConfig) -> Embed:
@@ -165,13 +185,13 @@ class EncoderBlock(nn.Module):
         mask: Bool[Array, 'B 1 1 S'],
         rotation: Int[Array, '1 S'] | None,
         deterministic: bool = True,
-    ) -> Float[Array, 'B S D']:
+    ) -> tuple[Float[Array, 'B S D'], None]:
         y = self.self_attention_norm(x)
         own = self.self_attention.keys_values(y, rotation)
         y = self.self_attention(y, own, bias, mask, rotation)
         x = x + self.drop(y, deterministic=deterministic)
         y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
-        return x + self.drop(y, deterministic=deterministic)
+        return x + self.drop(y, deterministic=deterministic), None
 
 
 class Encoder(nn.Module):
@@ -181,7 +201,11 @@ class Encoder(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.layers = [EncoderBlock(cfg) for _ in range(cfg.num_encoder_layers)]
+        block = rematerialised(EncoderBlock, cfg.remat, scanned=cfg.scan_layers, deterministic=5)
+        if cfg.scan_layers:
+            self.layers = scanned(block, cfg.num_encoder_layers, nn.broadcast)(cfg)
+        else:
+            self.layers = [block(cfg) for _ in range(cfg.num_encoder_layers)]
         self.relpos_bias = _relative_bias(cfg, bidirectional=True)
         self.norm = _norm(cfg)
         self.drop = nn.Dropout(cfg.dropout)
@@ -196,8 +220,8 @@ class Encoder(nn.Module):
         bias, rotation = _of_positions(self.config, self.relpos_bias, at)
         mask = make_padding_mask(valid)
         x = self.drop(x, deterministic=deterministic)
-        for layer in self.layers:
-            x = layer(x, bias, mask, rotation, deterministic)
+        for layer in [self.layers] if self.config.scan_layers else self.layers:
+            x, _ = layer(x, bias, mask, rotation, deterministic)
         return self.drop(self.norm(x), deterministic=deterministic)
 
 
@@ -226,23 +250,25 @@ class DecoderBlock(nn.Module):
         self.mlp = _mlp(cfg)
         self.drop = nn.Dropout(cfg.dropout)
 
-    def memory_keys_values(self, memory: Float[Array, 'B S D']) -> KeyValue:
-        """The cross-attention's side of a memory: once per image, whatever is decoded from it."""
-        return self.cross_attention.keys_values(memory)
-
     def __call__(
         self,
         x: Float[Array, 'B T D'],
-        memory: KeyValue | None,
-        cache: KeyValue | None,
-        bias: Float[Array, '#B A T S'] | None,
-        mask: Bool[Array, '#B 1 T S'],
-        memory_mask: Bool[Array, 'B 1 1 M'] | None,
-        rotation: Int[Array, '#B T'] | None,
+        memory: KeyValue | None = None,
+        cache: KeyValue | None = None,
+        bias: Float[Array, '#B A T S'] | None = None,
+        mask: Bool[Array, '#B 1 T S'] | None = None,
+        memory_mask: Bool[Array, 'B 1 1 M'] | None = None,
+        rotation: Int[Array, '#B T'] | None = None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
     ) -> tuple[Float[Array, 'B T D'], KeyValue]:
-        """Returns the output and the self-attention's keys and values, `cache` updated if given."""
+        """Returns the output and the self-attention's keys and values, `cache` updated if given.
+
+        Without a mask, `x` is a memory: returns it and the cross-attention's keys and values, which
+        are needed once an image. (A scanned block has no method but this.)
+        """
+        if mask is None:
+            return x, self.cross_attention.keys_values(x)
         y = self.self_attention_norm(x)
         own = self.self_attention.keys_values(y, rotation)
         if cache is not None:
@@ -267,7 +293,12 @@ class Decoder(nn.Module):
 
     def setup(self):
         cfg = self.config
-        self.layers = [DecoderBlock(cfg, self.cross) for _ in range(cfg.num_layers)]
+        block = rematerialised(DecoderBlock, cfg.remat, scanned=cfg.scan_layers, deterministic=9)
+        if cfg.scan_layers:
+            in_axes = (0, 0, *[nn.broadcast] * 6)
+            self.layers = scanned(block, cfg.num_layers, in_axes)(cfg, self.cross)
+        else:
+            self.layers = [block(cfg, self.cross) for _ in range(cfg.num_layers)]
         self.relpos_bias = _relative_bias(cfg, bidirectional=False)
         self.norm = _norm(cfg)
         self.drop = nn.Dropout(cfg.dropout)
@@ -276,7 +307,25 @@ class Decoder(nn.Module):
 
     def memory_keys_values(self, memory: Float[Array, 'B S D']) -> list[KeyValue]:
         """Cross-attention keys and values of every layer."""
-        return [layer.memory_keys_values(memory) for layer in self.layers]
+        return self._run(memory, None, None, *[None] * 4, 0, True)[1]
+
+    def _run(
+        self,
+        x: Float[Array, 'B T D'],
+        memory: list[KeyValue] | None,
+        caches: list[KeyValue] | None,
+        *shared: Any,
+    ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
+        """All blocks, and what each returned beside its output."""
+        if self.config.scan_layers:
+            x, stack = self.layers(x, _stacked(memory), _stacked(caches), *shared)
+            return x, [jax.tree.map(lambda a, i=i: a[i], stack) for i in range(len(stack.key))]
+        outputs = []
+        for i, layer in enumerate(self.layers):
+            own = (None if part is None else part[i] for part in (memory, caches))
+            x, output = layer(x, *own, *shared)
+            outputs.append(output)
+        return x, outputs
 
     def __call__(
         self,
@@ -296,11 +345,8 @@ class Decoder(nn.Module):
         at = at or slots(x.shape[1], mask.shape[-1], index)
         bias, rotation = _of_positions(self.config, self.relpos_bias, at)
         x = self.drop(x, deterministic=deterministic)
-        updated = []
-        for i, layer in enumerate(self.layers):
-            inputs = [None if part is None else part[i] for part in (memory, caches)]
-            x, own = layer(x, *inputs, bias, mask, memory_mask, rotation, index, deterministic)
-            updated.append(own)
+        shared = bias, mask, memory_mask, rotation, index, deterministic
+        x, updated = self._run(x, memory, caches, *shared)
         return self.drop(self.norm(x), deterministic=deterministic), updated
 
     def logits(self, x: Float[Array, 'B T D'], embed: Embed) -> Float[Array, 'B T V']:
@@ -310,3 +356,7 @@ class Decoder(nn.Module):
             return self.logits_dense(x)
         scale = 1.0 if cfg.scale_embedding else cfg.width**-0.5
         return embed.attend(x * jnp.asarray(scale, x.dtype))
+
+
+def _stacked(parts: list[KeyValue] | None) -> KeyValue | None:
+    return None if parts is None else jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes, scan_with_axes
+from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float
 
 from vlm.errors import UserError
@@ -15,6 +15,7 @@ from vlm.nn.moe import MoeMlp
 from vlm.nn.patch_merger import PatchMerger
 from vlm.nn.patches import PatchEmbed, Stem
 from vlm.nn.positions import sincos_2d
+from vlm.nn.stacks import rematerialised, scanned
 from vlm.nn.vit_config import VitConfig
 
 
@@ -91,17 +92,6 @@ class VitBlock(nn.Module):
         return mlp(y, deterministic=deterministic)
 
 
-def _scanned_blocks(config: VitConfig) -> type[nn.Module]:
-    return scan_with_axes(
-        VitBlock,
-        variable_axes={'params': 0},
-        split_rngs={'params': True, 'dropout': True},
-        in_axes=(nn.broadcast, 0),
-        length=config.num_layers,
-        axis_name='layers',
-    )
-
-
 class Vit(nn.Module):
     """The encoder: `[B, H, W, 3]` in [-1, 1] to `[B, P, D]`, every token, after the last norm.
 
@@ -159,11 +149,12 @@ class Vit(nn.Module):
     def _blocks(self, x: Float[Array, 'B P D'], deterministic: bool) -> Float[Array, 'B Q D']:
         cfg = self.config
         rates = np.linspace(0.0, cfg.drop_path, cfg.num_layers, dtype=np.float32)
+        block_class = rematerialised(VitBlock, cfg.remat, scanned=cfg.scan_layers, deterministic=2)
         if cfg.scan_layers:
-            x, _ = _scanned_blocks(cfg)(cfg, name='layers')(x, deterministic, rates)
-            return x
+            stack = scanned(block_class, cfg.num_layers, (nn.broadcast, 0))(cfg, name='layers')
+            return stack(x, deterministic, rates)[0]
         for i, rate in enumerate(rates.tolist()):
-            block = VitBlock(cfg, i in cfg.moe_blocks, name=f'layers_{i}')
+            block = block_class(cfg, i in cfg.moe_blocks, name=f'layers_{i}')
             x, _ = block(x, deterministic, rate)
             if i + 1 == cfg.patch_merger_after:
                 x = self._merge(x)

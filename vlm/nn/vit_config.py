@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from vlm.errors import UserError, unknown_name
 from vlm.nn.layers import ACTIVATIONS, NORMS, Dtype
+from vlm.nn.stacks import check_remat
 
 POSITIONS = ('learned', 'sincos2d')
 
@@ -27,6 +28,7 @@ class VitConfig:
       scan_layers: runs the blocks as one loop over stacked parameters: quick to compile and, on
         CPU, faster: unrolled, XLA fuses the sum of all earlier blocks into every reader of the
         residual stream, at a cost that grows with the square of the depth.
+      remat: what of a block is kept for the backward pass (`vlm.nn.stacks.REMAT`).
       base_patch_size: the patch size that the embedding's kernel is stored at; it is resized to
         `patch_size` (FlexiViT, 2212.08013). None: `patch_size`.
       position_grid: (rows, columns) that learned positions are stored at; they are resampled to the
@@ -73,6 +75,7 @@ class VitConfig:
     positions: str = 'learned'
     dropout: float = 0.0
     scan_layers: bool = False
+    remat: str = 'none'
     dtype: Dtype = jnp.float32
     base_patch_size: int | None = None
     position_grid: tuple[int, int] | None = None
@@ -98,6 +101,7 @@ class VitConfig:
     moe_group_images: int = 1
 
     def __post_init__(self):
+        check_remat(self.remat, 'VitConfig.remat')
         for size in (self.patch_size, *self.train_patch_sizes):
             self._check_patch_size(size)
         self._check_flexible_patches()
