@@ -61,8 +61,8 @@ def scanned(block: type[nn.Module], length: int, in_axes: Any) -> type[nn.Module
 def to_layout(params: PyTree, like: PyTree) -> PyTree:
     """Parameters of stacks, unrolled or scanned, in the layout that `like` has.
 
-    Unrolled blocks are `layers_0`, `layers_1`, ...; scanned ones are one tree, `layers`, whose leaves
-    have a first axis more. What has other names is left as it is. Of `like` only names are read.
+    Unrolled blocks are `layers_0`, `layers_1`, ...; scanned ones one tree, `layers`, whose leaves
+    are stacked on a first axis. Other names are left as they are. Of `like` only names are read.
     """
     if not isinstance(params, Mapping) or not isinstance(like, Mapping):
         return params
