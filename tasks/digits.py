@@ -6,7 +6,7 @@ import functools
 from vlm.boxes import BoxCodec
 from vlm.data import digits
 from vlm.data.sources import RecordSource
-from vlm.data.tasks import TaskSpec, add_group
+from vlm.data.tasks import add_group
 from vlm.tasks.counting import add_counting_task
 from vlm.tasks.detection import add_detection_task
 from vlm.tasks.ocr import add_ocr_task, add_spotting_task
@@ -25,38 +25,28 @@ STRIPS = functools.partial(_scenes, kind='strip')
 SCATTERED = functools.partial(_scenes, kind='scattered')
 
 
-def _add_detect(name: str, read):
-    return add_detection_task(
-        name,
-        RecordSource(read, COUNTS),
-        labels=LABELS,
-        absent=1,
-        labelled=False,
-        codec=CODEC,
-    )
-
-
 OCR = add_ocr_task('digits_ocr', RecordSource(STRIPS, COUNTS))
-DETECT = _add_detect('digits_detect', SCATTERED)
-STRIP_DETECT = _add_detect('digits_strip_detect', STRIPS)
+STRIP_SPOT = add_spotting_task('digits_strip_spot', RecordSource(STRIPS, COUNTS), codec=CODEC)
+DETECT = add_detection_task(
+    'digits_detect',
+    RecordSource(SCATTERED, COUNTS),
+    labels=LABELS,
+    absent=1,
+    labelled=False,
+    codec=CODEC,
+)
 SPOT = add_spotting_task('digits_spot', RecordSource(SCATTERED, COUNTS), codec=CODEC)
 SCATTERED_OCR = add_ocr_task('digits_scattered_ocr', RecordSource(SCATTERED, COUNTS))
 COUNT = add_counting_task('digits_count', RecordSource(SCATTERED, COUNTS), things='digits')
 
-
-def _mostly_present(detect: TaskSpec) -> TaskSpec:
-    """Asks less for what is not there: a training aid.
-
-    'none' is the safest answer until a model knows where to look, and one that is right a third of
-    the time is never left.
-    """
-    return dataclasses.replace(detect, read=functools.partial(detect.read, absent=0.25))
-
+# In training 'none' is asked for less: it is the safest answer until a model knows where to look,
+# and one that is right a third of the time is never left.
+DETECT_PRESENT = dataclasses.replace(DETECT, read=functools.partial(DETECT.read, absent=0.25))
 
 _TRAIN = {'train': COUNTS['train']}
 add_group(
     'digits_scattered_all',
     RecordSource(SCATTERED, _TRAIN),
-    [_mostly_present(DETECT), SPOT, SCATTERED_OCR, COUNT],
+    [DETECT_PRESENT, SPOT, SCATTERED_OCR, COUNT],
 )
-add_group('digits_strip_all', RecordSource(STRIPS, _TRAIN), [OCR, _mostly_present(STRIP_DETECT)])
+add_group('digits_strip_all', RecordSource(STRIPS, _TRAIN), [OCR, STRIP_SPOT])

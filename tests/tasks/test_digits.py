@@ -1,6 +1,5 @@
 """The digit tasks: what is asked, and metrics of right and of no answers."""
 
-import collections
 import json
 
 import numpy as np
@@ -22,7 +21,7 @@ RIGHT = {
     'digits_scattered_ocr': {'exact_match': 1, 'character_error_rate': 0},
     'digits_detect': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
     'digits_spot': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
-    'digits_strip_detect': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
+    'digits_strip_spot': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
     'digits_count': {'exact_match': 1},
 }
 LOST = {
@@ -30,7 +29,7 @@ LOST = {
     'digits_scattered_ocr': {'exact_match': 0, 'character_error_rate': 1},
     'digits_detect': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
     'digits_spot': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
-    'digits_strip_detect': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
+    'digits_strip_spot': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
     'digits_count': {'exact_match': 0},
 }
 
@@ -40,7 +39,7 @@ def test_metrics_on_the_test_split(name, dataset, vocabulary, score):
     found = list(dataset(name, 'test').take(300).as_numpy_iterator())
     metas = [json.loads(e['meta']) for e in found]
     assert len({meta['id'] for meta in metas}) == len(metas)
-    kind = 'strip' if name in ('digits_ocr', 'digits_strip_detect') else 'scattered'
+    kind = 'strip' if name in ('digits_ocr', 'digits_strip_spot') else 'scattered'
     pictures = list(dict.fromkeys(untag_image(e['images'][0])[0] for e in found))
     assert pictures == [f'digits/{kind}/test/{i:06d}' for i in range(len(pictures))]
     answers = [vocabulary.decode(e['targets']) for e in found]
@@ -94,17 +93,14 @@ def asked_in_group(group, kind, dataset, vocabulary):
         )
 
 
-def test_a_training_strip_is_read_and_searched(dataset, vocabulary):
+def test_a_training_strip_is_read_with_and_without_boxes(dataset, vocabulary):
     for record, asked in asked_in_group('digits_strip_all', 'strip', dataset, vocabulary):
-        assert asked.pop('ocr') == record['text']
-        boxes = collections.defaultdict(list)
-        for entry in record['objects']:
-            boxes[f'detect {entry["label"]}'].append(entry['box'])
-        assert set(boxes) <= set(asked)
-        for prompt, answer in asked.items():
-            found = [entry.box for entry in CODEC.parse_strict(answer)]
-            assert len(found) == len(boxes[prompt])
-            np.testing.assert_allclose(np.ravel(found), np.ravel(boxes[prompt]), atol=OFF)
+        assert set(asked) == {'ocr', 'spot text'}
+        assert asked['ocr'] == record['text']
+        found = CODEC.parse_strict(asked['spot text'])
+        assert ''.join(entry.label for entry in found) == record['text']
+        boxes = [entry['box'] for entry in record['objects']]
+        np.testing.assert_allclose([entry.box for entry in found], boxes, atol=OFF)
 
 
 def test_groups_ask_all_they_know_of_a_training_scene(dataset, vocabulary):
