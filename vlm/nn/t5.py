@@ -154,7 +154,7 @@ def _mlp(cfg: TextConfig) -> Mlp:
 
 
 def _norm(cfg: TextConfig) -> RMSNorm:
-    return RMSNorm(cfg.norm_epsilon, cfg.dtype, cfg.norm_unit_offset)
+    return RMSNorm(cfg.norm_epsilon, cfg.dtype, unit_offset=cfg.norm_unit_offset)
 
 
 def _relative_bias(cfg: TextConfig, bidirectional: bool) -> RelativeBias | None:
