@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlm.data.examples import Augmentation, Pair, Record, fill
+from vlm.data.examples import Augmentation, Pair, Record, fill, is_blank
 from vlm.data.sources import RecordSource
 from vlm.data.tasks import MetricFn, ScoreFn, TaskSpec, add_task
 from vlm.metrics.captions import cider, cider_per_example
@@ -16,7 +16,9 @@ PROMPT = 'caption en'
 
 def read(record: Record, prompt: str, rng: np.random.Generator) -> list[Pair]:
     """One pair: one of `captions` (or the only `caption`) is the target, all are references."""
-    captions = record.get('captions') or [record['caption']]
+    captions = record.get('captions') or record['caption']
+    captions = [captions] if isinstance(captions, str) else captions
+    captions = [caption for caption in captions if not is_blank(caption)] or ['']
     target = captions[int(rng.integers(len(captions)))]
     return [Pair(fill(prompt), escape(target), tuple(captions))]
 

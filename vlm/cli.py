@@ -92,13 +92,15 @@ def _parser() -> _Parser:
     ask.add_argument('image', help='a JPEG, PNG, GIF, BMP or WebP file')
     ask.add_argument('question', help='a question, or a prompt such as "ocr" or "detect 7"')
     ask.add_argument('--output', help='where a picture with boxes goes (default: IMAGE.boxes.png)')
-    tasks = command('tasks', _tasks, 'List tasks and mixtures, or show examples of one.')
+    tasks = command('tasks', _tasks, 'List tasks and mixtures, show examples of one, or check it.')
     tasks.add_argument('name', nargs='?', help='show examples of this task or mixture')
+    tasks.add_argument('checked', nargs='?', help='after the word "check": look for bad data in it')
     tasks.add_argument('--module', default=[], action='append', help='import this module first')
     tasks.add_argument('--split', default='train', help='(default: train)')
     tasks.add_argument('--examples', type=int, default=2, help='how many (default: 2)')
     tasks.add_argument('--images', help='a folder to save the pictures in')
-    vocab = command('vocab', _vocab, "Train a vocabulary on tasks' prompts and answers.", gin=False)
+    tasks.add_argument('--write_clean', metavar='FILE', help='with check: good rows as JSON lines')
+    vocab = command('vocab', _vocab, "Train a vocabulary on tasks' prompts and answers.")
     vocab.add_argument('tasks', nargs='+', help='registered tasks')
     vocab.add_argument('--output', required=True, help='the model file to write')
     vocab.add_argument('--size', type=int, default=8192, help='tokens beside locations (8192)')
@@ -141,17 +143,24 @@ def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _load_tensorflow()
     from vlm.runner.show_tasks import list_tasks, show_examples
 
+    if args.name == 'check':
+        from vlm.runner.check_command import check
+
+        return check(flags, args.module, args.checked, args.split, args.write_clean)
+    if args.checked or args.write_clean:
+        raise UserError('`vlm tasks check NAME` checks a task, `vlm tasks NAME` shows examples.')
     if args.name is None:
         return list_tasks(flags, args.module)
     return show_examples(flags, args.module, args.name, args.split, args.examples, args.images)
 
 
 def _vocab(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    _no_gin(flags, 'vocab')
     _load_tensorflow()
     from vlm.runner.vocab_command import train_vocabulary_of_tasks
 
-    return train_vocabulary_of_tasks(args.tasks, args.module, args.output, args.size, args.records)
+    return train_vocabulary_of_tasks(
+        flags, args.tasks, args.module, args.output, args.size, args.records
+    )
 
 
 def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from vlm.data import image_files, images
-from vlm.data.image_files import ImageError, decode_image, encode_png
-from vlm.data.images import load_image
+from vlm.data.image_files import ImageError, absent_image, decode_image, encode_png, is_absent
+from vlm.data.images import load_image, viewed_size
 from vlm.data.views import View, attach_view
 
 from pictures import (
@@ -451,3 +451,14 @@ def test_encode_png_loses_nothing():
     flat = np.zeros((64, 64, 3), np.uint8)
     assert len(encode_png(flat)) < len(encode_png(flat, compress_level=0))
     assert np.array_equal(decode_image(encode_png(pixels[:, ::-1])), pixels[:, ::-1])
+
+
+def test_what_stands_for_an_absent_image_says_why():
+    data = absent_image('Größe: no such file')
+    assert is_absent(data) and not is_absent(b'') and not is_absent(b'\x89PNG')
+    viewed = attach_view(data, View(flip=True))
+    reads = [decode_image, viewed_size, lambda d: load_image(d, (8, 8))]
+    cases = [(read, data) for read in reads] + [(read, viewed) for read in reads[1:]]
+    for read, encoded_bytes in cases:
+        with pytest.raises(ImageError, match='^Größe: no such file$'):
+            read(encoded_bytes)

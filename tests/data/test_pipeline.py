@@ -148,13 +148,19 @@ def test_a_record_without_an_image_is_an_undecodable_one(new_task, dataset, conv
 
 
 def test_odd_texts_come_through(new_task, dataset, vocabulary):
-    odd = {'questions': ['two\n lines\t', '', 'x \ud800 y'], 'answers': ['👍🏽 שלום', '', ' a']}
+    odd = {'questions': ['two\n lines\t', '', 'x \ud800 y'], 'answers': ['👍🏽 שלום', 'b', ' a']}
     found = list(dataset(new_task(add_vqa_task, [record('é\ud800', **odd)])).as_numpy_iterator())
     prompts = [vocabulary.decode(e['inputs']) for e in found]
     assert prompts == ['answer en two\n lines\t', 'answer en ', 'answer en x ? y']
-    assert [vocabulary.decode(e['targets']) for e in found] == ['👍🏽 שלום', '', ' a']
-    assert found[1]['targets'].tolist() == [1]
+    assert [vocabulary.decode(e['targets']) for e in found] == ['👍🏽 שלום', 'b', ' a']
     assert meta_of(found[0])['id'] == 'é?#0'
+
+
+def test_a_blank_answer_is_named_and_the_others_are_asked(new_task, dataset, bad):
+    texts = {'questions': ['a?', 'b?', 'c?', 'd?'], 'answers': ['', ' \t\u200b', 'yes', '\ufeff']}
+    examples = dataset(new_task(add_vqa_task, [record('r', **texts)])).as_numpy_iterator()
+    assert [meta_of(example)['id'] for example in examples] == ['r#2']
+    assert set(bad.named('empty_answers')) == {'r#0', 'r#1', 'r#3'}
 
 
 # ---- the user's text is only text ----

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vlm.data.bad_data import bad_data
-from vlm.data.images import encode_png
+from vlm.data.image_files import encode_png
 from vlm.runner.ask import Predictor
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.run_dir import RunDir

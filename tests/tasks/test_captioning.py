@@ -41,3 +41,18 @@ def test_metrics(name, asked, score):
     assert score(name, metas, [UNANSWERED] * 2) == {'cider': 0, 'exact_match': 0}
     half = score(name, metas, [UNANSWERED, right[1]])
     assert half == {'cider': pytest.approx(5), 'exact_match': 0.5}
+
+
+def test_blank_captions_are_never_the_target(new_task, image, asked, bad):
+    records = [
+        {'id': 'some', 'images': [image], 'captions': ['', CAPTIONS[0], ' \u200b']},
+        {'id': 'none', 'images': [image], 'captions': ['', ' ']},
+        {'id': 'text', 'images': [image], 'captions': CAPTIONS[1]},
+    ]
+    found = asked(new_task(add_captioning_task, records), num_epochs=6)
+    assert {(meta['id'], answer) for _, answer, meta in found} == {
+        ('some', CAPTIONS[0]),
+        ('text', CAPTIONS[1]),
+    }
+    assert all('' not in meta['references'] for _, _, meta in found)
+    assert bad.counts() == {'empty_answers': 6}

@@ -6,6 +6,7 @@ A *record* is one image (or one list of frames) with what is known about it, as 
 
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Callable, Mapping
 from string import Formatter
 from typing import Any
@@ -53,6 +54,11 @@ class Pair:
 Reader = Callable[[Record, str, np.random.Generator], list[Pair]]
 # (record, random generator) -> record with its images and boxes moved alike.
 Augmentation = Callable[[Record, np.random.Generator], Record]
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: white space, control and format characters (zero width)."""
+    return all(char.isspace() or unicodedata.category(char) in ('Cc', 'Cf') for char in text)
 
 
 @functools.lru_cache

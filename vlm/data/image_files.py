@@ -45,6 +45,11 @@ def absent_image(reason: str) -> bytes:
     return _ABSENT_MAGIC + reason.encode('utf-8', 'replace')
 
 
+def is_absent(data: bytes) -> bool:
+    """Whether these bytes are those of `absent_image`."""
+    return data.startswith(_ABSENT_MAGIC)
+
+
 def decode_image(
     data: bytes, *, max_pixels: int = MAX_PIXELS, apply_exif: bool = False
 ) -> UInt8[np.ndarray, 'H W 3']:
@@ -106,7 +111,7 @@ def _identify(data: bytes) -> tuple[str, Callable[[io.BytesIO], ImageFile.ImageF
     """Returns the format's name and Pillow's reader of it."""
     if not data:
         raise ImageError('the image is empty (0 bytes)')
-    if data.startswith(_ABSENT_MAGIC):
+    if is_absent(data):
         raise ImageError(data.removeprefix(_ABSENT_MAGIC).decode('utf-8', 'replace'))
     if data.startswith(b'\xff\xd8\xff'):
         return 'JPEG', JpegImageFile

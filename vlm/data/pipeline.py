@@ -6,7 +6,7 @@ graph of small TensorFlow operations would cost more than their work.
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import tensorflow as tf
 from vlm.boxes import BoxFormatError
 from vlm.data.bad_data import bad_data
 from vlm.data.envelope import tag_image
-from vlm.data.examples import Augmentation, Pair, Reader, Record
+from vlm.data.examples import Augmentation, Pair, Reader, Record, is_blank
 from vlm.data.frames import image_frame, place_objects
 from vlm.data.prompts import template
 
@@ -38,7 +38,7 @@ def read_examples(parts: Sequence[Part], augment: Augmentation | None = None, gr
     each pair is one, and the image's bytes are repeated, never its pixels. Examples are
     `{'images': string[n], 'inputs': int32[I], 'targets': int32[O], 'meta'}`, every prompt and every
     answer ended by EOS; `meta` is that of the first pair. A record that a reader cannot use yields
-    none, is counted and named.
+    none, is counted and named; so is a pair whose answer is blank: it would teach silence.
     """
 
     def preprocess(
@@ -61,7 +61,7 @@ def read_examples(parts: Sequence[Part], augment: Augmentation | None = None, gr
             record = {**json.loads(fields), 'id': example_id.decode(), 'images': list(images)}
             rng = np.random.default_rng(seed.astype(np.uint32))
             record, pairs = read_pairs(record, rng)
-            named = list(zip(_ids(record, pairs), pairs, strict=True))
+            named = list(_with_answers(zip(_ids(record, pairs), pairs, strict=True)))
             if group and named:
                 rows = [[named[i] for i in rng.permutation(len(named))]]
             else:
@@ -130,6 +130,14 @@ def _ids(record: Record, pairs: Sequence[Pair]) -> list[str]:
     if len(pairs) == 1:
         return [record['id']]
     return [f'{record["id"]}#{i}' for i in range(len(pairs))]
+
+
+def _with_answers(named: Iterable[tuple[str, Pair]]) -> Iterator[tuple[str, Pair]]:
+    for example_id, pair in named:
+        if is_blank(pair.answer):
+            bad_data.add('empty_answers', example_id, f'the answer is {pair.answer[:20]!r}')
+        else:
+            yield example_id, pair
 
 
 def _images(record: Record) -> np.ndarray:

@@ -28,6 +28,7 @@ from vlm.runner.gin_values import check_values, drop_valueless, flag_for, is_mac
 _FLAGS = ('--gin_file', '--gin_search_paths', '--gin_bindings', '--gin.NAME')
 _USAGE = {'--gin_file': 'demo.gin', '--gin_bindings': 'NAME=VALUE'}
 _MODULE_MACRO = 'MIXTURE_OR_TASK_MODULE'
+_REGISTER_MACRO = 'REGISTER'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ def load(
     that shows without calling a configurable; gin's configuration is then left empty.
     """
     needed = list(needed)
-    read_by_caller = {*needed, *optional, _MODULE_MACRO}
+    read_by_caller = {*needed, *optional, _MODULE_MACRO, _REGISTER_MACRO}
     folders = _search_folders(flags.search_paths)
     paths = [find_file(str(name), folders) for name in (*default_files, *flags.files)]
     make_cwd_importable()
@@ -165,6 +166,21 @@ def import_modules(loaded: LoadedConfig) -> list[str]:
         for name in names:
             import_module(name, where)
     return list(names)
+
+
+def register_tasks(loaded: LoadedConfig) -> None:
+    """Makes the calls that REGISTER lists, e.g. `[@my_captions/captioning.add_captioning_task()]`.
+
+    So a task over a source of `vlm.data.sources` needs no module. Once for each `load`.
+    """
+    where = f'{_REGISTER_MACRO}, {loaded.macros.get(_REGISTER_MACRO)}'
+    try:
+        made = macro(_REGISTER_MACRO, None) or []
+    except (TypeError, ValueError) as error:  # a required parameter, a name that is taken
+        raise UserError(f'{where}: {str(error).strip().partition(chr(10))[0]}') from error
+    for call in made if isinstance(made, list | tuple) else [made]:
+        if callable(call) or isinstance(call, str):
+            raise UserError(f'{where}: {call!r} is no call: write [@scope/module.add_...()].')
 
 
 def _search_folders(given: list[str]) -> list[Path]:

@@ -19,9 +19,12 @@ PLAIN_PERIOD = 10.0  # seconds between plain lines
 
 
 class ProgressBar:
-    """Progress over `total` units from `start` on; `update` also takes the numbers to show."""
+    """Progress over `total` units from `start` on; `update` also takes the numbers to show.
 
-    def __init__(self, title: str, total: int, start: int = 0):
+    `total` is None where nobody knows how many there are.
+    """
+
+    def __init__(self, title: str, total: int | None, start: int = 0):
         self._title, self._total, self._done = title, total, start
         self._console = Console(file=sys.stdout)
         self._bar: Progress | None = None
@@ -59,6 +62,8 @@ class ProgressBar:
             self._console.print(self._plain_line(shown), highlight=False, soft_wrap=True)
 
     def _plain_line(self, numbers: str) -> str:
+        if self._total is None:
+            return f'{self._title} {self._done}  {numbers}'
         passed = time.monotonic() - self._start_time
         behind = max(self._done - self._start, 1)
         left = passed / behind * (self._total - self._done)

@@ -71,6 +71,7 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
     for name, where in loaded.unused.items():
         print(f'warning: {name} ({where}) is set but nothing refers to it.', file=sys.stderr)
     config.import_modules(loaded)
+    config.register_tasks(loaded)
     trainer = gin.get_configurable(Trainer)()
     trainer.check()
     abstract = abstract_params(trainer)

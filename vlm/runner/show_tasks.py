@@ -33,7 +33,7 @@ LENGTHS = {'images': 1, 'inputs': 64, 'targets': 64}
 def list_tasks(flags: config.GinFlags, modules: list[str]) -> int:
     """Prints every task with its prompt and metrics, every mixture with its rates."""
     with quiet_libraries():
-        _prepare(flags, modules)
+        prepare(flags, modules)
         tasks = Table(title='tasks')
         for column in ('name', 'splits', 'prompt', 'metrics'):
             tasks.add_column(column)
@@ -71,7 +71,7 @@ def show_examples(
 ) -> int:
     """Prints examples token by token: token, loss weight, what it may attend to."""
     with quiet_libraries():
-        lengths = _prepare(flags, modules)
+        lengths = prepare(flags, modules)
         dataset = DatasetConfig(name, lengths, split, shuffle=False)
         converter = ImageTextFeatureConverter()
         rows = converter(dataset.examples(), lengths).take(count).as_numpy_iterator()
@@ -82,7 +82,8 @@ def show_examples(
     return 0
 
 
-def _prepare(flags: config.GinFlags, modules: list[str]) -> dict[str, int]:
+def prepare(flags: config.GinFlags, modules: list[str]) -> dict[str, int]:
+    """Registers every task that the package, modules and gin give; returns the feature lengths."""
     tf.config.set_visible_devices([], 'GPU')
     lengths = LENGTHS
     if flags.files or flags.bindings:
@@ -90,6 +91,7 @@ def _prepare(flags: config.GinFlags, modules: list[str]) -> dict[str, int]:
         flags.bindings.insert(0, "MODEL_DIR = 'unused'")
         loaded = config.load(flags, optional=['MODEL_DIR', 'TASK_FEATURE_LENGTHS'])
         config.import_modules(loaded)
+        config.register_tasks(loaded)
         lengths = dict(config.macro('TASK_FEATURE_LENGTHS', LENGTHS))
     import_task_modules(modules)
     return lengths

@@ -7,20 +7,27 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.console import Console
 
+from vlm.data.pipeline import FAULTS
 from vlm.data.prompts import template
 from vlm.data.tasks import spec_of
+from vlm.runner.config import GinFlags
 from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.session import quiet_libraries
-from vlm.runner.show_tasks import import_task_modules
+from vlm.runner.show_tasks import prepare
 from vlm.vocab_training import train_vocabulary
 
 
 def train_vocabulary_of_tasks(
-    tasks: Sequence[str], modules: Sequence[str], output: str, size: int, records: int
+    flags: GinFlags,
+    tasks: Sequence[str],
+    modules: list[str],
+    output: str,
+    size: int,
+    records: int,
 ) -> int:
     """Trains on the `train` split of each task and writes the model file."""
     with quiet_libraries():
-        import_task_modules(modules)
+        prepare(flags, modules)
         texts = itertools.chain.from_iterable(texts_of(task, records) for task in tasks)
         trained = train_vocabulary(texts, output, size)
     Console(highlight=False, soft_wrap=True).print(
@@ -36,6 +43,10 @@ def texts_of(task: str, records: int) -> Iterator[str]:
     source = provider.source.get_dataset('train', shuffle=False)
     for element in source.take(records).as_numpy_iterator():
         record = {**json.loads(element['record']), 'id': '', 'images': list(element['images'])}
-        for pair in spec.read(record, prompt, rng):
+        try:
+            pairs = spec.read(record, prompt, rng)
+        except FAULTS:
+            continue  # `vlm tasks check` and training name it
+        for pair in pairs:
             yield pair.prompt
             yield pair.answer
