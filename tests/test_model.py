@@ -419,38 +419,6 @@ def test_score_of_a_predicted_answer_is_what_prediction_said(predicted):
     np.testing.assert_allclose(score(params, scored)[0][:3], aux['scores'][:3], rtol=1e-5)
 
 
-GEMMA = {
-    'num_kv_heads': 1,
-    'scaled_attention': True,
-    'positions': 'rope',
-    'norm_unit_offset': True,
-    'scale_embedding': True,
-    'tied_embedding': True,
-}
-
-
-@pytest.mark.parametrize(
-    'wiring, stack',
-    [
-        ('prefix_lm', GEMMA),
-        ('prefix_lm', {'positions': 'learned', 'max_positions': 11}),
-        ('decoder_prefix', GEMMA),
-        ('decoder_prefix', {'positions': 'learned', 'max_positions': 11}),
-        ('fusion_encoder', {'positions': 'learned', 'max_positions': 6}),
-    ],
-)
-def test_cached_decoding_of_other_stacks_says_what_scoring_says(wiring, stack):
-    model = make_model(wiring, stack=tuple(stack.items()))
-    batch = make_batch(wiring, OWN_ROWS)
-    params = random_params(model.module, batch)
-    tokens, aux = predictor(model)(params, batch)
-    # 0 is a token like others here: what ends an answer is 1.
-    answers = [row[: (row + [1]).index(1) + 1] for row in np.asarray(tokens).tolist()]
-    rows = [[(prompt, answer)] for (prompt, _), answer in zip(PAIRS, answers, strict=True)]
-    scores = jitted(model, 'score_batch')(params, make_batch(wiring, rows))
-    np.testing.assert_allclose(scores, aux['scores'], rtol=1e-5)
-
-
 def test_answers_that_leave_no_room_for_a_prompt_are_refused():
     model, batch = make_model('decoder_prefix'), make_batch('decoder_prefix', OWN_ROWS)
     params = random_params(model.module, batch)

@@ -15,7 +15,7 @@ from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 
 import miniature
-from miniature import random_params
+from miniature import GEMMA, random_params
 
 VOCAB, PROMPT, ANSWER, RIVALS = 9, 5, 4, 3
 PROMPTS = [[5, 6, 7, 8, 1], [4, 1], [1]]
@@ -33,13 +33,17 @@ def jitted(model: VisionTextModel, method: str, **options):
 
 @pytest.fixture(scope='module', params=WIRINGS)
 def setting(request):
+    return make_setting(request.param)
+
+
+def make_setting(wiring: str, images: int = 1, **stack):
     """A model, parameters and a batch of prompts of different lengths, the last row empty."""
-    wiring = request.param
     vision = VitConfig((8, 8), 4, width=16, num_layers=1, num_heads=2, mlp_dim=16)
     encoder = 1 if wiring == 'fusion_encoder' else 0
-    text = TextConfig(VOCAB, 16, 2, encoder, num_heads=2, head_dim=8, mlp_dim=32)
+    text = TextConfig(VOCAB, 16, 2, encoder, num_heads=2, head_dim=8, mlp_dim=32, **stack)
     model = VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, wiring)))
-    batch = make_batch(wiring, [*([(prompt, [1])] for prompt in PROMPTS), [([], [])]])
+    rows = [*([(prompt, [1])] for prompt in PROMPTS), [([], [])]]
+    batch = make_batch(wiring, rows, images=images)
     batch['image_mask'] = batch['image_mask'].at[-1].set(False)
     return model, random_params(model.module, batch, spread=0.4, seed=3), batch
 
@@ -210,14 +214,50 @@ def test_rivals_share_memory_and_prompt_of_their_image(setting, method):
         program = jax.make_jaxpr(run)(params, batch, jax.random.key(0))
     text = str(program)
     heads = model.module.config.text.num_heads
-    tokens = 4 + (PROMPT if model.module.config.wiring == 'fusion_encoder' else 0)
+    row = PROMPT + (ANSWER if method == 'labels' else 1)
+    beside = {'decoder_prefix': 0, 'fusion_encoder': PROMPT, 'prefix_lm': row}
+    tokens = 4 + beside[model.module.config.wiring]
     assert f'f32[4,{tokens},{heads},8]' in text
-    for copied in (f'f32[{4 * rivals},{tokens},', f'f32[4,{rivals},{tokens},{heads},8]'):
-        assert copied not in text
+    # With slots for the answers behind, in `prefix_lm`: three tokens of each, or two of a label.
+    cache = tokens + (2 if method == 'labels' else (ANSWER - 1) * rivals)
+    for size in (tokens, cache):
+        for copied in (f'f32[{4 * rivals},{size},', f'f32[4,{rivals},{size},{heads},8]'):
+            assert copied not in text
     # Keys of the images: one projection a layer, and none of them inside the loop.
     inside = text[text.index('while[' if method != 'labels' else 'scan[') :]
     projected = f'f32[4,{tokens},16] = dot_general'
     assert projected not in inside and text.count(projected) > 0
+
+
+LEARNED = {'positions': 'learned', 'max_positions': PROMPT + ANSWER}
+
+
+@pytest.mark.parametrize(
+    'wiring, stack',
+    [
+        ('prefix_lm', {'scan_layers': True}),
+        ('prefix_lm', GEMMA),
+        ('prefix_lm', LEARNED),
+        ('decoder_prefix', GEMMA),
+        ('decoder_prefix', LEARNED),
+        ('fusion_encoder', {**LEARNED, 'norm': 'layer_norm_no_bias', 'scan_layers': True}),
+    ],
+)
+def test_positions_of_rivals_and_labels_are_those_of_whole_rows(wiring, stack):
+    model, params, batch = make_setting(wiring, images=2, **stack)
+    # Padding frames before and behind the image: what a row sees of images differs, too.
+    batch['image_mask'] = jnp.array([[1, 1], [0, 1], [1, 0], [0, 0]], bool)
+    setting = model, params, batch
+    tokens, scores = predict(setting, BEAM)
+    answers = without_padding(tokens)
+    lengths = np.array([[len(answer) for answer in row] for row in answers])
+    wanted = teacher_forced(setting, answers) / ((5 + lengths) / 6) ** BEAM.alpha
+    np.testing.assert_allclose(scores[: len(PROMPTS)], wanted, rtol=1e-5)
+    assert len({tuple(answer) for row in answers for answer in row}) > RIVALS
+    labels = jitted(model, 'score_labels', max_decode_length=ANSWER)
+    found = labels(params, batch, jnp.array(LABELS))
+    answers = [[[t for t in label if t] for label in LABELS]] * len(PROMPTS)
+    np.testing.assert_allclose(found[:3], teacher_forced(setting, answers), rtol=1e-5)
 
 
 # ---------------------------------------------------------------- rows that cannot be answered

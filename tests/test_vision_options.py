@@ -58,9 +58,9 @@ OPTIONS = {
 make_batch = functools.partial(miniature.make_batch, prompt=4, answer=4)
 
 
-def make_model(**options) -> VisionTextModel:
+def make_model(wiring: str = 'decoder_prefix', **options) -> VisionTextModel:
     vision = dataclasses.replace(VISION, **options)
-    return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, TEXT)))
+    return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, TEXT, wiring)))
 
 
 @pytest.mark.parametrize('name', OPTIONS)
@@ -106,6 +106,33 @@ def test_losses_of_the_routers_are_part_of_the_loss_and_of_the_metrics():
     loss, metrics = jax.jit(model.eval_fn)(params, batch)
     assert metrics.keys().isdisjoint(weights)
     assert float(loss) == pytest.approx(float(metrics['token_loss'].compute()))
+
+
+@pytest.mark.parametrize('name', ['experts', 'drop_path', 'everything'])
+def test_chunks_and_rematerialisation_change_neither_losses_nor_gradients(name):
+    plain, batch = make_model(**OPTIONS[name]), make_batch('decoder_prefix', ROWS)
+    lean = VisionTextModel(make_model(**OPTIONS[name], remat='full').module, loss_chunk=3)
+    params = random_params(plain.module, batch, spread=0.3)
+    key = jax.random.key(1, impl='rbg')
+
+    def evaluate(model):
+        return jax.jit(jax.value_and_grad(model.loss_fn, has_aux=True))(params, batch, key)
+
+    wanted, found = evaluate(plain), evaluate(lean)
+    assert ('moe_load_loss' in found[0][1]) == ('moe_blocks' in OPTIONS[name])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found, wanted)
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_prefix_lm_scores_what_it_answers(name):
+    model, batch = make_model('prefix_lm', **OPTIONS[name]), make_batch('prefix_lm', ROWS)
+    params = random_params(model.module, batch, spread=0.3)
+    predict = jax.jit(functools.partial(model.predict_batch_with_aux, max_decode_length=4))
+    tokens, aux = predict(params, batch)
+    answers = [[token for token in row if token] for row in tokens.tolist()]
+    rows = [[(row[0][0], answer)] for row, answer in zip(ROWS, answers, strict=True)]
+    scores = jax.jit(model.score_batch)(params, make_batch('prefix_lm', rows))
+    np.testing.assert_allclose(scores, aux['scores'], rtol=1e-5)
 
 
 def test_sown_values_are_summed_by_name():

@@ -8,6 +8,16 @@ import numpy as np
 
 from vlm.data.rows import make_row
 
+# The blocks of Gemma, as options of TextConfig.
+GEMMA = {
+    'num_kv_heads': 1,
+    'scaled_attention': True,
+    'positions': 'rope',
+    'norm': 'rms_norm_unit_offset',
+    'scale_embedding': True,
+    'tied_embedding': True,
+}
+
 ROW_FEATURES = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 'segment_ids')
 
 

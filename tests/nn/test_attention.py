@@ -106,6 +106,47 @@ def test_shared_keys_equal_repeated_ones(groups):
     np.testing.assert_allclose(run(shared, params, x, memory), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_heads_are_normed_then_rotated_then_shared():
+    heads, groups, size = 4, 2, 6
+    module = Attention(
+        heads, size, True, qkv_bias=False, qk_norm='layer_norm', num_kv_heads=groups
+    )
+    rng = np.random.default_rng(1)
+    x, memory = (rng.normal(size=(2, n, WIDTH)).astype(np.float32) for n in (3, 4))
+    at, keys_at = np.array([[4, 5, 6], [0, 7, 2]]), np.array([[0, 1, 2, 3], [5, 5, 0, 9]])
+
+    def attend(module, x, memory):
+        return module(x, module.keys_values(memory, keys_at), None, None, at)
+
+    p = random_params(module, x, memory, method=attend)
+    assert {name: sorted(part) for name, part in p.items()} == {
+        **dict.fromkeys(('query', 'key', 'value'), ['kernel']),
+        **dict.fromkeys(('query_norm', 'key_norm'), ['bias', 'scale']),
+        'out': ['bias', 'kernel'],
+    }
+
+    def projected(name, of):
+        return (of @ p[name]['kernel']).reshape(*of.shape[:2], -1, size)
+
+    def normed_and_turned(name, of, at):
+        y = projected(name, of)
+        y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-6)
+        y = y * p[f'{name}_norm']['scale'] + p[f'{name}_norm']['bias']
+        # Features as complex numbers, turned by position * 10000 ** (-i / (K / 2)).
+        angle = at[:, :, None, None] * 10_000.0 ** -(np.arange(size // 2) / (size // 2))
+        return (y[..., : size // 2] + 1j * y[..., size // 2 :]) * np.exp(1j * angle)
+
+    query, key = normed_and_turned('query', x, at), normed_and_turned('key', memory, keys_at)
+    key, value = (np.repeat(y, heads // groups, axis=2) for y in (key, projected('value', memory)))
+    logits = np.einsum('BTAK,BSAK->BATS', query, key.conj()).real / np.sqrt(size)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    joined = np.einsum('BATS,BSAK->BTAK', weights, value).reshape(2, 3, -1)
+    wanted = joined @ p['out']['kernel'] + p['out']['bias']
+    found = jax.jit(functools.partial(module.apply, method=attend))({'params': p}, x, memory)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_query_that_may_see_nothing_stays_finite(make):
     module, params, x, memory = make()
     mask = np.zeros((2, 1, 1, 4), bool)

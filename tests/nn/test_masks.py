@@ -101,3 +101,12 @@ def test_positions_count_what_stands_before_in_the_same_text():
     # ... and the second answer token behind them, at slot 4 of 6.
     step = jnp.array([[1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0]], bool)[:, None, None]
     assert masks.positions_seen(step, 4).tolist() == [[4], [2]]
+
+
+def test_keys_of_rivals_stand_behind_their_prompt():
+    # Slots: two of the prompt, then rivals 0 and 1 of the first and of the second token. Both go on
+    # from rival 1; the second row's prompt is one token.
+    rows = [['110110', '110101'], ['010110', '010101']]
+    mask = jnp.array([[[[bit == '1' for bit in query] for query in row]] for row in rows])
+    assert masks.positions_of_keys(mask).tolist() == [[0, 1, 0, 2, 3, 3], [0, 0, 0, 1, 2, 2]]
+    assert masks.positions_seen(mask, 4).tolist() == [[3, 3], [2, 2]]

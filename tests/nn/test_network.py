@@ -16,7 +16,7 @@ from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 
 import miniature
-from miniature import random_params
+from miniature import GEMMA, random_params
 
 VOCAB, WIDTH = 11, 16
 VISION = VitConfig((8, 8), 4, width=8, num_layers=1, num_heads=2, mlp_dim=16)
@@ -149,14 +149,6 @@ def test_padding_of_a_prompt_changes_nothing():
     np.testing.assert_allclose(forward(network, params, short), wanted, rtol=1e-5, atol=1e-5)
 
 
-GEMMA = {
-    'num_kv_heads': 1,
-    'scaled_attention': True,
-    'positions': 'rope',
-    'norm_unit_offset': True,
-    'scale_embedding': True,
-    'tied_embedding': True,
-}
 LEARNED = {'positions': 'learned', 'max_positions': PROMPT + ANSWER}
 
 

@@ -15,6 +15,7 @@ from vlm.nn import masks
 from vlm.nn.layers import Embed, make_padding_mask
 from vlm.nn.t5 import Decoder, Encoder, Positions, TextConfig, token_table
 
+import miniature
 from miniature import random_params
 
 HEADS, SIZE, WIDTH = 2, 3, 6
@@ -134,17 +135,7 @@ def test_decoder_equals_its_formulas():
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
-GEMMA = dataclasses.replace(
-    CONFIG,
-    num_encoder_layers=0,
-    num_kv_heads=1,
-    head_dim=4,
-    scaled_attention=True,
-    positions='rope',
-    norm_unit_offset=True,
-    scale_embedding=True,
-    tied_embedding=True,
-)
+GEMMA = dataclasses.replace(CONFIG, num_encoder_layers=0, head_dim=4, **miniature.GEMMA)
 
 
 def gemma_reference(p, x, mask, at):
@@ -253,6 +244,7 @@ def test_parameter_count_of_t5_1_1_base():
         ({'activation': 'gelo'}, r"TextConfig\.activation = 'gelo' .*gelu, relu, silu"),
         ({'vocab_size': 2}, r'TextConfig\.vocab_size = 2'),
         ({'num_kv_heads': 3}, r'TextConfig\.num_kv_heads = 3 does not divide num_heads = 2'),
+        ({'norm': 'rms'}, r"'rms' \(TextConfig\.norm\)\. Nearest: rms_norm"),
         ({'positions': 'rop'}, r"'rop' \(TextConfig\.positions\)\. Nearest: rope"),
         ({'positions': 'rope', 'head_dim': 3}, r'TextConfig\.head_dim = 3 is odd'),
     ],

@@ -99,11 +99,12 @@ class LayerNorm(nn.Module):
         return x.astype(self.dtype)
 
 
-# Each takes `dtype`, `axis` (the logical name of the normalised axis) and `name`.
+# Each takes `epsilon`, `dtype`, `axis` (the logical name of the normalised axis) and `name`.
 NORMS: dict[str, Callable[..., nn.Module]] = {
     'layer_norm': LayerNorm,
     'layer_norm_no_bias': functools.partial(LayerNorm, use_bias=False),
     'rms_norm': RMSNorm,
+    'rms_norm_unit_offset': functools.partial(RMSNorm, unit_offset=True),
 }
 
 

@@ -16,12 +16,12 @@ from vlm.errors import UserError, unknown_name
 from vlm.nn.attention import Attention, KeyValue
 from vlm.nn.layers import (
     ACTIVATIONS,
+    NORMS,
     Dense,
     Dtype,
     Embed,
     Initializer,
     Mlp,
-    RMSNorm,
     make_padding_mask,
 )
 from vlm.nn.positions import RelativeBias
@@ -42,7 +42,8 @@ class TextConfig:
       scaled_attention: multiplies the scores by head_dim**-0.5 (T5 does not).
       positions: 'relative' (T5's bias), 'rope' (rotations) or 'learned' (a table of `max_positions`
         rows added to the tokens, which a row may not outgrow).
-      norm_unit_offset: norms multiply by 1 + scale.
+      norm: a name in `vlm.nn.layers.NORMS`: 'rms_norm' (T5), 'rms_norm_unit_offset' (Gemma: times
+        1 + scale), 'layer_norm', 'layer_norm_no_bias'.
       mask_token: has one more embedding, for answers predicted at once (see `vlm.nn.parallel`).
       scale_embedding: token embeddings are drawn with variance 1 / width and multiplied by
         sqrt(width) where they are read, as Gemma has it, instead of drawn with variance 1.
@@ -67,8 +68,8 @@ class TextConfig:
     gated_mlp: bool = True
     positions: str = 'relative'
     max_positions: int = 512
+    norm: str = 'rms_norm'
     norm_epsilon: float = 1e-6
-    norm_unit_offset: bool = False
     scale_embedding: bool = False
     tied_embedding: bool = False
     mask_token: bool = False
@@ -95,6 +96,8 @@ class TextConfig:
                 f'TextConfig.num_kv_heads = {self.num_kv_heads} does not divide num_heads = '
                 f'{self.num_heads}.'
             )
+        if self.norm not in NORMS:
+            raise unknown_name('norm', self.norm, NORMS, 'TextConfig.norm')
         if self.positions not in POSITIONS:
             raise unknown_name('positions', self.positions, POSITIONS, 'TextConfig.positions')
         if self.positions == 'rope' and self.head_dim % 2:
@@ -153,8 +156,8 @@ def _mlp(cfg: TextConfig) -> Mlp:
     return Mlp(cfg.mlp_dim, cfg.activation, cfg.gated_mlp, dropout=cfg.dropout, dtype=cfg.dtype)
 
 
-def _norm(cfg: TextConfig) -> RMSNorm:
-    return RMSNorm(cfg.norm_epsilon, cfg.dtype, unit_offset=cfg.norm_unit_offset)
+def _norm(cfg: TextConfig) -> nn.Module:
+    return NORMS[cfg.norm](epsilon=cfg.norm_epsilon, dtype=cfg.dtype)
 
 
 def _relative_bias(cfg: TextConfig, bidirectional: bool) -> RelativeBias | None:

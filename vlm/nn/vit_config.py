@@ -41,7 +41,8 @@ class VitConfig:
       qk_norm: normalises queries and keys of each head before their product (ViT-22B).
       qkv_bias: biases of queries, keys and values; ViT-22B has none.
       use_bias: biases of the attention's output and of the MLP.
-      norm: 'layer_norm', 'layer_norm_no_bias', or 'rms_norm': neither bias nor mean (ViT-22B).
+      norm: a name in `vlm.nn.layers.NORMS`: 'layer_norm', 'layer_norm_no_bias', 'rms_norm' (neither
+        bias nor mean: ViT-22B), 'rms_norm_unit_offset'.
       num_registers: learned tokens that take part in all blocks and are dropped at the output
         (2309.16588).
       patch_merger_tokens: the patches' tokens are merged into so many (PatchMerger, 2202.12015);
