@@ -203,7 +203,7 @@ def test_locca_predicts_captions_at_once_and_nothing_else():
 def test_every_file_is_tested():
     folder = gin_dir() / 'models'
     files = {str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.gin')}
-    parts = {'base', 'text/t5', 'text/gemma', 'text/captioner'}
+    parts = {'base', 'tiny', 'text/t5', 'text/gemma', 'text/captioner'}
     vision = {name for name in files if name.startswith('vit/')}
     tested = {*FAMILIES, *TINY, 'pix2struct_base', 'pix2struct_large'}
     assert files - parts - vision == tested | {f'text/{name}' for name in SIZES}
