@@ -217,11 +217,11 @@ def test_rivals_share_memory_and_prompt_of_their_image(setting, method):
     row = PROMPT + (ANSWER if method == 'labels' else 1)
     beside = {'decoder_prefix': 0, 'fusion_encoder': PROMPT, 'prefix_lm': row}
     tokens = 4 + beside[model.module.config.wiring]
-    assert f'f32[4,{tokens},{heads},8]' in text
+    assert f'f32[4,{heads},8,{tokens}]' in text
     # With slots for the answers behind, in `prefix_lm`: three tokens of each, or two of a label.
     cache = tokens + (2 if method == 'labels' else (ANSWER - 1) * rivals)
     for size in (tokens, cache):
-        for copied in (f'f32[{4 * rivals},{size},', f'f32[4,{rivals},{size},{heads},8]'):
+        for copied in (f'f32[{4 * rivals},{heads},8,', f'f32[4,{rivals},{heads},8,{size}]'):
             assert copied not in text
     # Keys of the images: one projection a layer, and none of them inside the loop.
     inside = text[text.index('while[' if method != 'labels' else 'scan[') :]

@@ -175,7 +175,7 @@ def test_merged_tokens_of_every_image_reach_the_decoder():
     batch['image_mask'] = jnp.array([[True, False], [False, True], [True, True]])
     encode = functools.partial(model.module.apply, method=VisionTextNetwork.encode)
     memory = jax.jit(encode)({'params': params}, batch['images'], batch['image_mask'])
-    assert memory.keys_values[0].key.shape[1] == 2 * 2
+    assert memory.keys_values[0].key.shape[-1] == 2 * 2
     wanted = [[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]]
     np.testing.assert_array_equal(memory.mask[:, 0, 0], wanted)
 

@@ -160,8 +160,8 @@ def test_a_query_that_may_see_nothing_stays_finite(make):
 
 
 def test_keys_and_values_are_written_where_the_index_says():
-    cache = KeyValue(jnp.zeros((1, 4, 1, 1)), jnp.zeros((1, 4, 1, 1)))
-    new = KeyValue(jnp.full((1, 2, 1, 1), 7.0), jnp.full((1, 2, 1, 1), 8.0))
+    cache = KeyValue(jnp.zeros((1, 1, 1, 4)), jnp.zeros((1, 1, 1, 4)))
+    new = KeyValue(jnp.full((1, 1, 1, 2), 7.0), jnp.full((1, 1, 1, 2), 8.0))
     written = cache.written_at(jnp.array(1), new)
     np.testing.assert_array_equal(written.key.ravel(), [0, 7, 7, 0])
     np.testing.assert_array_equal(written.value.ravel(), [0, 8, 8, 0])
@@ -169,12 +169,12 @@ def test_keys_and_values_are_written_where_the_index_says():
 
 
 def test_extending_a_cache_adds_empty_slots_behind():
-    cache = KeyValue(jnp.ones((1, 2, 1, 1)), jnp.full((1, 2, 1, 1), 2.0)).extended_by(3)
+    cache = KeyValue(jnp.ones((1, 1, 1, 2)), jnp.full((1, 1, 1, 2), 2.0)).extended_by(3)
     np.testing.assert_array_equal(cache.key.ravel(), [1, 1, 0, 0, 0])
     np.testing.assert_array_equal(cache.value.ravel(), [2, 2, 0, 0, 0])
 
 
 def test_writing_keeps_the_dtype_of_the_cache():
-    cache = KeyValue(*[jnp.zeros((1, 2, 1, 1), jnp.bfloat16)] * 2)
+    cache = KeyValue(*[jnp.zeros((1, 1, 1, 2), jnp.bfloat16)] * 2)
     written = cache.written_at(0, KeyValue(*[jnp.ones((1, 1, 1, 1))] * 2))
     assert written.key.dtype == written.value.dtype == jnp.bfloat16

@@ -206,7 +206,7 @@ def test_the_image_sees_the_prompt_unless_pairs_share_a_row():
         mask = masks.decoder_mask(PROMPT + ANSWER, prompt, batch['decoder_segment_ids'])
         tokens = batch['decoder_input_tokens']
         _, caches = module.decode_step(tokens, memory, mask, prompt=prompt)
-        return caches[-1].key[:, : memory.mask.shape[-1]]  # of the second layer
+        return caches[-1].key[..., : memory.mask.shape[-1]]  # of the second layer
 
     other = {**batch, 'decoder_input_tokens': batch['decoder_input_tokens'].at[:, 1].set(2)}
     for network, moves in ((plain, True), (sharing, False)):

@@ -50,6 +50,7 @@ def test_scanned_stacks_equal_unrolled_ones(wiring):
         )
         first, mask = batch['decoder_input_tokens'][:, :2], jnp.ones((1, 1, 2, 2), bool)
         _, caches = module.decode_step(first, memory, mask)
+        assert caches[0].key.shape[:3] == (2, 2, 4)  # rows, heads, size of a head: slots come last
         caches = [cache.extended_by(1) for cache in caches]
         mask = jnp.ones((2, 1, 1, 3), bool)
         state, _ = module.decode_step(first[:, :1], memory, mask, caches, 2)

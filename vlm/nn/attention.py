@@ -12,22 +12,26 @@ from vlm.nn.positions import rotary
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one attention layer; G of its A heads have their own."""
+    """Keys and values of one attention layer; G of its A heads have their own.
 
-    key: Float[Array, 'B S G K']
-    value: Float[Array, 'B S G K']
+    The sequence comes last, as the products of a single query want it: with any other order XLA
+    copies the whole cache into this one at every step of decoding.
+    """
+
+    key: Float[Array, 'B G K S']
+    value: Float[Array, 'B G K S']
 
     def written_at(self, index: Array | int, new: 'KeyValue') -> 'KeyValue':
         """Returns a copy of this cache with `new` written from slot `index` on."""
         write = jax.lax.dynamic_update_slice_in_dim
         return KeyValue(
-            write(self.key, new.key.astype(self.key.dtype), index, axis=1),
-            write(self.value, new.value.astype(self.value.dtype), index, axis=1),
+            write(self.key, new.key.astype(self.key.dtype), index, axis=-1),
+            write(self.value, new.value.astype(self.value.dtype), index, axis=-1),
         )
 
     def extended_by(self, count: int) -> 'KeyValue':
         """Returns this cache with `count` empty slots behind."""
-        room = ((0, 0), (0, count), (0, 0), (0, 0))
+        room = ((0, 0), (0, 0), (0, 0), (0, count))
         return KeyValue(jnp.pad(self.key, room), jnp.pad(self.value, room))
 
 
@@ -75,10 +79,11 @@ class Attention(nn.Module):
     def keys_values(
         self, x: Float[Array, 'B S D'], positions: Int[Array, '#B S'] | None = None
     ) -> KeyValue:
-        key = self._heads(self.key(x))
+        key, value = self._heads(self.key(x)), self._heads(self.value(x))
         if self.qk_norm:
             key = self.key_norm(key)
-        return KeyValue(_turned(key, positions), self._heads(self.value(x)))
+        key = _turned(key, positions)
+        return KeyValue(jnp.moveaxis(key, 1, -1), jnp.moveaxis(value, 1, -1))
 
     @nn.compact
     def __call__(
@@ -94,8 +99,8 @@ class Attention(nn.Module):
             query = self.query_norm(query)
         attended = jax.nn.dot_product_attention(
             _turned(query, positions),
-            memory.key,
-            memory.value,
+            jnp.moveaxis(memory.key, -1, 1),
+            jnp.moveaxis(memory.value, -1, 1),
             bias=bias,
             mask=mask,
             scale=None if self.scaled else 1.0,
