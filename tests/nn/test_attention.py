@@ -108,12 +108,10 @@ def test_shared_keys_equal_repeated_ones(groups):
 
 def test_heads_are_normed_then_rotated_then_shared():
     heads, groups, size = 4, 2, 6
-    module = Attention(
-        heads, size, True, qkv_bias=False, qk_norm='layer_norm', num_kv_heads=groups
-    )
+    module = Attention(heads, size, True, qkv_bias=False, qk_norm='layer_norm', num_kv_heads=groups)
     rng = np.random.default_rng(1)
     x, memory = (rng.normal(size=(2, n, WIDTH)).astype(np.float32) for n in (3, 4))
-    at, keys_at = np.array([[4, 5, 6], [0, 7, 2]]), np.array([[0, 1, 2, 3], [5, 5, 0, 9]])
+    at, keys_at = jnp.array([[4, 5, 6], [0, 7, 2]]), jnp.array([[0, 1, 2, 3], [5, 5, 0, 9]])
 
     def attend(module, x, memory):
         return module(x, module.keys_values(memory, keys_at), None, None, at)
