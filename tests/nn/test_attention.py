@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlm.nn.attention import Attention, KeyValue
+from vlm.nn.attention import Attention, KeyValue, capped_attention
 
 from miniature import random_params
 
@@ -176,3 +176,36 @@ def test_writing_keeps_the_dtype_of_the_cache():
     cache = KeyValue(*[jnp.zeros((1, 1, 1, 2), jnp.bfloat16)] * 2)
     written = cache.written_at(0, KeyValue(*[jnp.ones((1, 1, 1, 1))] * 2))
     assert written.key.dtype == written.value.dtype == jnp.bfloat16
+
+
+def test_capped_scores_against_numpy():
+    """Grouped heads, a bias and a mask; scores pass through cap * tanh(score / cap) before both."""
+    rng = np.random.default_rng(0)
+    query = rng.normal(0, 3, (2, 3, 4, 5)).astype(np.float32)  # [B, T, A, K]
+    memory = KeyValue(*rng.normal(0, 3, (2, 2, 2, 5, 6)).astype(np.float32))  # [B, G, K, S]
+    bias = rng.normal(0, 1, (1, 4, 3, 6)).astype(np.float32)
+    mask = np.arange(6)[None, None, None] < np.array([4, 6])[:, None, None, None]
+    wanted = np.zeros_like(query)
+    for b, t, a in np.ndindex(2, 3, 4):
+        key, value = memory.key[b, a // 2], memory.value[b, a // 2]
+        score = 2.0 * np.tanh(query[b, t, a] @ key / 2.0) + bias[0, a, t]
+        weight = np.exp(score) * mask[b, 0, 0]
+        wanted[b, t, a] = value @ (weight / weight.sum())
+    memory = KeyValue(*map(jnp.asarray, memory))
+    got = capped_attention(jnp.asarray(query), memory, jnp.asarray(bias), jnp.asarray(mask), 2.0)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cap_that_no_score_reaches_changes_nothing():
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 1, (2, 5, 8)), jnp.float32)
+    plain, capped = Attention(2, 4), Attention(2, 4, softcap=1e4)
+
+    def run(layer, x):
+        return layer(x, layer.keys_values(x))
+
+    params = random_params(plain, x, method=run)
+    variables = {'params': params}
+    expected = plain.apply(variables, x, method=run)
+    np.testing.assert_allclose(capped.apply(variables, x, method=run), expected, atol=1e-5)
+    tight = Attention(2, 4, softcap=0.1).apply(variables, x, method=run)
+    assert np.abs(tight - expected).max() > 1e-2

@@ -146,3 +146,16 @@ def test_bfloat16_is_for_activations_only(module, x):
     params = random_params(module, x)  # of the dtypes that the initialisers declare
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}
     assert apply(module, params, x).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ('name', 'formula'),
+    [
+        ('gelu_exact', lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2)))),
+        ('quick_gelu', lambda x: x / (1 + math.exp(-1.702 * x))),
+    ],
+)
+def test_activations_of_pretrained_encoders(name, formula):
+    x = [-3.0, -0.7, 0.0, 0.4, 2.5]
+    found = ACTIVATIONS[name](jnp.array(x))
+    np.testing.assert_allclose(found, [formula(v) for v in x], rtol=1e-5, atol=1e-6)

@@ -13,7 +13,7 @@ from flax import linen as nn
 from vlm.errors import UserError
 from vlm.nn import masks
 from vlm.nn.layers import Embed, make_padding_mask
-from vlm.nn.t5 import Decoder, Encoder, Positions, TextConfig, token_table
+from vlm.nn.t5 import Decoder, DecoderBlock, Encoder, Positions, TextConfig, token_table
 
 import miniature
 from miniature import random_params
@@ -252,3 +252,46 @@ def test_parameter_count_of_t5_1_1_base():
 def test_mistakes_name_the_binding(options, message):
     with pytest.raises(UserError, match=message):
         dataclasses.replace(CONFIG, **options)
+
+
+def test_post_norms():
+    """Gemma 2: what attention and MLP return is normalised before it is added."""
+    cfg = dataclasses.replace(CONFIG, post_norms=True)
+    block, plain = DecoderBlock(cfg, cross=False), DecoderBlock(CONFIG, cross=False)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, WIDTH)), jnp.float32)
+    mask = jnp.ones((1, 1, 3, 3), bool)
+    params = random_params(block, x, None, None, None, mask)
+    inner = {'params': {k: v for k, v in params.items() if 'post_norm' not in k}}
+
+    def attention(b, y):
+        return b.self_attention(y, b.self_attention.keys_values(y), None, mask)
+
+    y = plain.apply(inner, rms_norm(params['self_attention_norm'], x), method=attention)
+    middle = x + rms_norm(params['self_attention_post_norm'], y)
+    y = plain.apply(inner, rms_norm(params['mlp_norm'], middle), method=lambda b, y: b.mlp(y))
+    expected = middle + rms_norm(params['mlp_post_norm'], y)
+    got, _ = block.apply({'params': params}, x, mask=mask)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('tied', [False, True])
+def test_logits_stay_below_their_cap(tied):
+    cfg = dataclasses.replace(CONFIG, logit_softcap=2.0, tied_embedding=tied)
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 9, (1, 3, WIDTH)), jnp.float32)
+
+    def logits(cfg):
+        decoder, embed = Decoder(cfg, cross=False), token_table(cfg)
+        table = random_params(embed, jnp.zeros((1, 1), jnp.int32))
+        run = lambda d, x: d.logits(x, embed.bind({'params': table}))  # noqa: E731
+        params = {} if tied else random_params(decoder, x, method=run)
+        return decoder.apply({'params': params}, x, method=run)
+
+    plain = logits(dataclasses.replace(cfg, logit_softcap=None))
+    assert np.abs(plain).max() > 2.5
+    np.testing.assert_allclose(logits(cfg), 2 * np.tanh(plain / 2), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('option', ['attention_softcap', 'logit_softcap'])
+def test_a_cap_must_be_above_zero(option):
+    with pytest.raises(UserError, match=f'{option} = 0.0'):
+        dataclasses.replace(CONFIG, **{option: 0.0})

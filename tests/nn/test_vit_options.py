@@ -11,7 +11,7 @@ from vlm.errors import UserError
 from vlm.nn.layers import LayerNorm
 from vlm.nn.patch_merger import PatchMerger
 from vlm.nn.patches import PatchEmbed
-from vlm.nn.vit import DropPath, Vit, VitBlock, VitConfig
+from vlm.nn.vit import DropPath, Vit, VitBlock, VitConfig, standardized
 
 from miniature import random_params
 
@@ -255,3 +255,38 @@ FLEXIBLE = {'base_patch_size': 4, 'position_grid': (2, 3)}
 def test_mistakes_name_the_binding(changes, message):
     with pytest.raises(UserError, match=message):
         option(**changes)
+
+
+def test_a_norm_before_the_blocks_and_its_epsilon():
+    """CLIP's: over the embedded patches and the registers, with the epsilon of all norms."""
+    cfg = option(pre_norm=True, norm_epsilon=0.5, num_layers=0, num_registers=1)
+    images = normal(1, 8, 12, 3)
+    params = random_params(Vit(cfg), images)
+    x = apply(PatchEmbed(cfg), params['patch_embed'], images) + params['position_embedding']
+    for name in ('pre_norm', 'norm'):
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 0.5) * params[name]['scale']
+        x = x + params[name]['bias']
+    np.testing.assert_allclose(apply(Vit(cfg), params, images), x, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_and_columns_have_embeddings_of_their_own():
+    cfg = option(positions='rows_columns', num_layers=0)
+    images = normal(1, 8, 12, 3)
+    params = random_params(Vit(cfg), images)
+    assert params['row_embedding'].shape == (2, 8) and params['column_embedding'].shape == (3, 8)
+    x = np.array(apply(PatchEmbed(cfg), params['patch_embed'], images))
+    for i in range(6):
+        x[0, i] += params['row_embedding'][i // 3] + params['column_embedding'][i % 3]
+    expected = apply(LayerNorm(), params['norm'], jnp.asarray(x))
+    np.testing.assert_allclose(apply(Vit(cfg), params, images), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match='train_patch_sizes'):
+        option(positions='rows_columns', train_patch_sizes=(2, 4), base_patch_size=4)
+
+
+def test_standardized_pixels():
+    image = jnp.asarray(np.arange(12.0).reshape(1, 2, 2, 3) / 6 - 1, jnp.float32)
+    spread = np.sqrt(143 / 12)  # of 0 .. 11
+    expected = (np.arange(12.0).reshape(1, 2, 2, 3) - 5.5) / spread
+    np.testing.assert_allclose(standardized(image), expected, rtol=1e-5)
+    np.testing.assert_array_equal(standardized(jnp.ones((1, 2, 2, 3))), np.zeros((1, 2, 2, 3)))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from vlm.nn.layers import NORMS, Dense, Dtype
+from vlm.nn.layers import NORMS, Dense, Dtype, softcap
 from vlm.nn.positions import rotary
 
 
@@ -45,7 +45,7 @@ class Attention(nn.Module):
     output's bias, and that of queries, keys and values unless `qkv_bias` says otherwise. With
     `num_kv_heads` several heads share a key and value (one for all: multi-query attention,
     1911.02150; groups: 2305.13245). Where positions are given, queries and keys are rotated by them
-    (RoPE), after their norms.
+    (RoPE), after their norms. `softcap` bounds the scores (Gemma 2).
     """
 
     num_heads: int
@@ -56,6 +56,7 @@ class Attention(nn.Module):
     qkv_bias: bool | None = None
     qk_norm: str | None = None
     num_kv_heads: int | None = None
+    softcap: float | None = None
 
     def setup(self):
         inner = self.num_heads * self.head_dim
@@ -97,16 +98,46 @@ class Attention(nn.Module):
         query = self._heads(self.query(x))
         if self.qk_norm:
             query = self.query_norm(query)
-        attended = jax.nn.dot_product_attention(
-            _turned(query, positions),
-            jnp.moveaxis(memory.key, -1, 1),
-            jnp.moveaxis(memory.value, -1, 1),
-            bias=bias,
-            mask=mask,
-            scale=None if self.scaled else 1.0,
-        )
+        query = _turned(query, positions)
+        scale = self.head_dim**-0.5 if self.scaled else 1.0
+        if self.softcap is None:
+            attended = jax.nn.dot_product_attention(
+                query,
+                jnp.moveaxis(memory.key, -1, 1),
+                jnp.moveaxis(memory.value, -1, 1),
+                bias=bias,
+                mask=mask,
+                scale=scale,
+            )
+        else:
+            attended = capped_attention(query * scale, memory, bias, mask, self.softcap)
         joined = attended.reshape(*x.shape[:-1], self.num_heads * self.head_dim)
         return Dense(x.shape[-1], self.out_axes, self.use_bias, self.dtype, name='out')(joined)
+
+
+def capped_attention(
+    query: Float[Array, 'B T A K'],
+    memory: KeyValue,
+    bias: Float[Array, '#B A T S'] | None,
+    mask: Bool[Array, '#B 1 #T S'] | None,
+    cap: float,
+) -> Float[Array, 'B T A K']:
+    """Attention whose scores are bounded before bias and mask, for scaled queries (2408.00118, 2).
+
+    `jax.nn.dot_product_attention` has no place for that.
+    """
+    groups = memory.key.shape[1]
+    heads = query.reshape(*query.shape[:2], groups, -1, query.shape[-1])
+    scores = jnp.einsum('BTGHK,BGKS->BGHTS', heads, memory.key, preferred_element_type=jnp.float32)
+    scores = scores.reshape(len(query), query.shape[2], *scores.shape[-2:])
+    scores = softcap(scores, cap)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    weights = jax.nn.softmax(scores).astype(query.dtype)
+    weights = weights.reshape(len(query), groups, -1, *weights.shape[-2:])
+    return jnp.einsum('BGHTS,BGKS->BTGHK', weights, memory.value).reshape(query.shape)
 
 
 def _turned(

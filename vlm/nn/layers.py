@@ -29,6 +29,8 @@ fan_in_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal'
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     'gelu': jax.nn.gelu,  # the tanh approximation, as T5 1.1 and big_vision's ViT use
+    'gelu_exact': functools.partial(jax.nn.gelu, approximate=False),  # Hugging Face's ViT
+    'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),  # CLIP
     'relu': jax.nn.relu,
     'silu': jax.nn.silu,
 }
@@ -54,6 +56,11 @@ class Dense(nn.Module):
             )
             y = y + bias.astype(self.dtype)
         return y
+
+
+def softcap(x: Float[Array, '...'], cap: float | None) -> Float[Array, '...']:
+    """Squeezes scores smoothly into (-cap, cap) (Gemma 2, 2408.00118, 2); None leaves them."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
 
 
 class RMSNorm(nn.Module):

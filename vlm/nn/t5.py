@@ -5,6 +5,7 @@ T5 1.1 (1910.10683): pre-norm RMSNorm, relative position bias, gated GELU, no bi
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from vlm.nn.layers import (
     Initializer,
     Mlp,
     make_padding_mask,
+    softcap,
 )
 from vlm.nn.positions import RelativeBias
 from vlm.nn.stacks import check_remat, rematerialised, scanned
@@ -51,6 +53,13 @@ class TextConfig:
         any depth. Decoding then copies the caches at every step, so serve unrolled
         (`vlm.nn.stacks.to_layout` converts parameters).
       remat: what of a block is kept for the backward pass (`vlm.nn.stacks.REMAT`).
+      final_norm: that of the decoder's output, where it is another than `norm` (CapPa's has a
+        bias).
+      logits_bias: a bias of the output layer (CapPa).
+      post_norms: normalises what each attention and MLP returns, too, before it is added (Gemma 2,
+        2408.00118, 2).
+      attention_softcap: bounds attention scores smoothly (Gemma 2: 50); None does not.
+      logit_softcap: bounds the scores over the vocabulary likewise (Gemma 2: 30).
       tied_embedding: the token table is the output layer too. It then gives logits of the same size
         either way: T5 divides by sqrt(width) there, Gemma has done so in the table.
     """
@@ -78,10 +87,18 @@ class TextConfig:
     relative_max_distance: int = 128
     scan_layers: bool = False
     remat: str = 'none'
+    final_norm: str | None = None
+    logits_bias: bool = False
+    post_norms: bool = False
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
     dtype: Dtype = jnp.float32
 
     def __post_init__(self):
         check_remat(self.remat, 'TextConfig.remat')
+        for option in ('attention_softcap', 'logit_softcap'):
+            if (cap := getattr(self, option)) is not None and cap <= 0:
+                raise UserError(f'TextConfig.{option} = {cap} must be above 0, or None.')
         if self.activation not in ACTIVATIONS:
             raise UserError(
                 f'TextConfig.activation = {self.activation!r} is not one of '
@@ -98,6 +115,13 @@ class TextConfig:
             )
         if self.norm not in NORMS:
             raise unknown_name('norm', self.norm, NORMS, 'TextConfig.norm')
+        if (self.final_norm or self.norm) not in NORMS:
+            raise unknown_name('norm', self.final_norm, NORMS, 'TextConfig.final_norm')
+        if self.logits_bias and self.tied_embedding:
+            raise UserError(
+                'TextConfig.logits_bias is that of an output layer of its own: bind '
+                'tied_embedding to False.'
+            )
         if self.positions not in POSITIONS:
             raise unknown_name('positions', self.positions, POSITIONS, 'TextConfig.positions')
         if self.positions == 'rope' and self.head_dim % 2:
@@ -149,6 +173,7 @@ def _attention(cfg: TextConfig) -> Attention:
         scaled=cfg.scaled_attention,
         dtype=cfg.dtype,
         num_kv_heads=cfg.num_kv_heads,
+        softcap=cfg.attention_softcap,
     )
 
 
@@ -156,8 +181,16 @@ def _mlp(cfg: TextConfig) -> Mlp:
     return Mlp(cfg.mlp_dim, cfg.activation, cfg.gated_mlp, dropout=cfg.dropout, dtype=cfg.dtype)
 
 
-def _norm(cfg: TextConfig) -> nn.Module:
-    return NORMS[cfg.norm](epsilon=cfg.norm_epsilon, dtype=cfg.dtype)
+def _norm(cfg: TextConfig, kind: str | None = None) -> nn.Module:
+    return NORMS[kind or cfg.norm](epsilon=cfg.norm_epsilon, dtype=cfg.dtype)
+
+
+def _post_norm(cfg: TextConfig) -> nn.Module | Callable[[Array], Array]:
+    return _norm(cfg) if cfg.post_norms else _unchanged
+
+
+def _unchanged(x: Float[Array, '...']) -> Float[Array, '...']:
+    return x
 
 
 def _relative_bias(cfg: TextConfig, bidirectional: bool) -> RelativeBias | None:
@@ -177,8 +210,10 @@ class EncoderBlock(nn.Module):
         cfg = self.config
         self.self_attention_norm = _norm(cfg)
         self.self_attention = _attention(cfg)
+        self.self_attention_post_norm = _post_norm(cfg)
         self.mlp_norm = _norm(cfg)
         self.mlp = _mlp(cfg)
+        self.mlp_post_norm = _post_norm(cfg)
         self.drop = nn.Dropout(cfg.dropout)
 
     def __call__(
@@ -192,9 +227,9 @@ class EncoderBlock(nn.Module):
         y = self.self_attention_norm(x)
         own = self.self_attention.keys_values(y, rotation)
         y = self.self_attention(y, own, bias, mask, rotation)
-        x = x + self.drop(y, deterministic=deterministic)
+        x = x + self.drop(self.self_attention_post_norm(y), deterministic=deterministic)
         y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
-        return x + self.drop(y, deterministic=deterministic), None
+        return x + self.drop(self.mlp_post_norm(y), deterministic=deterministic), None
 
 
 class Encoder(nn.Module):
@@ -246,11 +281,14 @@ class DecoderBlock(nn.Module):
         cfg = self.config
         self.self_attention_norm = _norm(cfg)
         self.self_attention = _attention(cfg)
+        self.self_attention_post_norm = _post_norm(cfg)
         if self.cross:
             self.cross_attention_norm = _norm(cfg)
             self.cross_attention = _attention(cfg)
+            self.cross_attention_post_norm = _post_norm(cfg)
         self.mlp_norm = _norm(cfg)
         self.mlp = _mlp(cfg)
+        self.mlp_post_norm = _post_norm(cfg)
         self.drop = nn.Dropout(cfg.dropout)
 
     def __call__(
@@ -277,12 +315,12 @@ class DecoderBlock(nn.Module):
         if cache is not None:
             own = cache.written_at(index, own)
         y = self.self_attention(y, own, bias, mask, rotation)
-        x = x + self.drop(y, deterministic=deterministic)
+        x = x + self.drop(self.self_attention_post_norm(y), deterministic=deterministic)
         if self.cross:
             y = self.cross_attention(self.cross_attention_norm(x), memory, None, memory_mask)
-            x = x + self.drop(y, deterministic=deterministic)
+            x = x + self.drop(self.cross_attention_post_norm(y), deterministic=deterministic)
         y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
-        return x + self.drop(y, deterministic=deterministic), own
+        return x + self.drop(self.mlp_post_norm(y), deterministic=deterministic), own
 
 
 class Decoder(nn.Module):
@@ -303,10 +341,12 @@ class Decoder(nn.Module):
         else:
             self.layers = [block(cfg, self.cross) for _ in range(cfg.num_layers)]
         self.relpos_bias = _relative_bias(cfg, bidirectional=False)
-        self.norm = _norm(cfg)
+        self.norm = _norm(cfg, cfg.final_norm)
         self.drop = nn.Dropout(cfg.dropout)
         if not cfg.tied_embedding:
-            self.logits_dense = Dense(cfg.vocab_size, ('embed', 'vocab'), dtype=cfg.dtype)
+            self.logits_dense = Dense(
+                cfg.vocab_size, ('embed', 'vocab'), cfg.logits_bias, dtype=cfg.dtype
+            )
 
     def memory_keys_values(self, memory: Float[Array, 'B S D']) -> list[KeyValue]:
         """Cross-attention keys and values of every layer."""
@@ -356,9 +396,9 @@ class Decoder(nn.Module):
         """Scores over the vocabulary."""
         cfg = self.config
         if not cfg.tied_embedding:
-            return self.logits_dense(x)
+            return softcap(self.logits_dense(x), cfg.logit_softcap)
         scale = 1.0 if cfg.scale_embedding else cfg.width**-0.5
-        return embed.attend(x * jnp.asarray(scale, x.dtype))
+        return softcap(embed.attend(x * jnp.asarray(scale, x.dtype)), cfg.logit_softcap)
 
 
 def _stacked(parts: list[KeyValue] | None) -> KeyValue | None:

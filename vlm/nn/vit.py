@@ -34,6 +34,11 @@ class DropPath(nn.Module):
         return jnp.where(kept, y / stays, 0.0).astype(y.dtype)
 
 
+def block_norm(cfg: VitConfig, name: str) -> nn.Module:
+    """The norm that all blocks use."""
+    return NORMS[cfg.norm](epsilon=cfg.norm_epsilon, dtype=cfg.dtype, name=name)
+
+
 class VitBlock(nn.Module):
     """Pre-norm attention and MLP (or experts), one after the other or side by side."""
 
@@ -56,7 +61,7 @@ class VitBlock(nn.Module):
             return DropPath()(y, drop_path) if cfg.drop_path and not deterministic else y
 
         def norm(name: str) -> Float[Array, 'B P D']:
-            return NORMS[cfg.norm](dtype=cfg.dtype, name=name)(x)
+            return block_norm(cfg, name)(x)
 
         if cfg.parallel_blocks:
             y = norm('norm')
@@ -73,6 +78,7 @@ class VitBlock(nn.Module):
             dtype=cfg.dtype,
             qkv_bias=cfg.qkv_bias,
             qk_norm=cfg.norm if cfg.qk_norm else None,
+            scaled=cfg.scaled_attention,
             name='attention',
         )
         return attention(y, attention.keys_values(y))
@@ -84,12 +90,25 @@ class VitBlock(nn.Module):
         mlp = Mlp(
             cfg.mlp_dim,
             cfg.activation,
+            gated=cfg.gated_mlp,
             use_bias=cfg.use_bias,
             dropout=cfg.dropout,
             dtype=cfg.dtype,
             name='mlp',
         )
         return mlp(y, deterministic=deterministic)
+
+
+def standardized(images: Float[Array, 'B H W 3']) -> Float[Array, 'B H W 3']:
+    """Each image of [-1, 1] with mean 0 and variance 1; an image of one colour becomes 0.
+
+    The least standard deviation, for that case, is that of TensorFlow's `per_image_standardization`
+    for pixels 0 .. 255, which Pix2Struct was trained with.
+    """
+    axes = (1, 2, 3)
+    least = 1.0 / (127.5 * np.sqrt(np.prod(images.shape[1:])))
+    spread = jnp.maximum(jnp.std(images, axes, keepdims=True), least)
+    return (images - jnp.mean(images, axes, keepdims=True)) / spread
 
 
 class Vit(nn.Module):
@@ -110,19 +129,34 @@ class Vit(nn.Module):
                 f'the images are {images.shape[1]} x {images.shape[2]} pixels, the vision encoder '
                 f'is built for {cfg.image_size[0]} x {cfg.image_size[1]} (VitConfig.image_size).'
             )
+        if cfg.standardize_pixels:
+            images = standardized(images)
         if cfg.stem_widths:
             images = Stem(cfg, name='stem')(images)
         x = PatchEmbed(cfg, name='patch_embed')(images)
         x = x + self._positions().astype(cfg.dtype)
         x = self._with_registers(x)
+        if cfg.pre_norm:
+            x = block_norm(cfg, 'pre_norm')(x)
         x = nn.Dropout(cfg.dropout)(x, deterministic=deterministic)
         x = self._blocks(x, deterministic)[:, : cfg.num_tokens]
-        return NORMS[cfg.norm](dtype=cfg.dtype, name='norm')(x)
+        return block_norm(cfg, 'norm')(x)
 
     def _positions(self) -> Float[Array, '1 P D']:
         cfg = self.config
         if cfg.positions == 'sincos2d':
             return jnp.asarray(sincos_2d(*cfg.grid, cfg.width))[None]
+        if cfg.positions == 'rows_columns':
+            row, column = (
+                param_with_axes(
+                    name,
+                    nn.initializers.normal(cfg.width**-0.5),
+                    (size, cfg.width),
+                    axes=(None, 'embed'),
+                )
+                for name, size in zip(('row_embedding', 'column_embedding'), cfg.grid, strict=True)
+            )
+            return (row[:, None] + column[None]).reshape(1, cfg.num_patches, cfg.width)
         rows, columns = cfg.position_grid or cfg.grid
         table = param_with_axes(
             'position_embedding',

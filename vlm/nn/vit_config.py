@@ -8,7 +8,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.nn.layers import ACTIVATIONS, NORMS, Dtype
 from vlm.nn.stacks import check_remat
 
-POSITIONS = ('learned', 'sincos2d')
+POSITIONS = ('learned', 'sincos2d', 'rows_columns')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,10 @@ class VitConfig:
         that lie across two patches are seen ("Early convolutions help transformers see better",
         2106.14881).
       stem_blocks: convolutions of stride 1 behind those, each added to what it reads.
-      positions: 'learned', or 'sincos2d', which has no parameters.
+      positions: 'learned'; 'sincos2d', which has no parameters; 'rows_columns', the sum of learned
+        embeddings of the row and of the column (Pix2Struct, 2210.03347).
+      standardize_pixels: gives each image mean 0 and variance 1, over all its pixels and channels
+        (Pix2Struct).
       dropout: share of the numbers of every residual branch, and of hidden units, set to 0.
       scan_layers: runs the blocks as one loop over stacked parameters: quick to compile and, on
         CPU, faster: unrolled, XLA fuses the sum of all earlier blocks into every reader of the
@@ -41,10 +44,15 @@ class VitConfig:
       qk_norm: normalises queries and keys of each head before their product (ViT-22B).
       qkv_bias: biases of queries, keys and values; ViT-22B has none.
       use_bias: biases of the attention's output and of the MLP.
+      scaled_attention: multiplies the scores by the head's size to the power -0.5; Pix2Struct, as
+        T5, does not.
+      gated_mlp: one half of the MLP's hidden units is multiplied by the other (Pix2Struct).
       norm: a name in `vlm.nn.layers.NORMS`: 'layer_norm', 'layer_norm_no_bias', 'rms_norm' (neither
         bias nor mean: ViT-22B), 'rms_norm_unit_offset'.
+      norm_epsilon: what the norms add to the variance.
+      pre_norm: one norm more, of the embedded patches before the first block (CLIP, 2103.00020).
       num_registers: learned tokens that take part in all blocks and are dropped at the output
-        (2309.16588).
+        (2309.16588). A class token of a pretrained ViT is one.
       patch_merger_tokens: the patches' tokens are merged into so many (PatchMerger, 2202.12015);
         0 for never.
       patch_merger_after: how many blocks come before that.
@@ -74,6 +82,7 @@ class VitConfig:
     mlp_dim: int = 3072
     activation: str = 'gelu'
     positions: str = 'learned'
+    standardize_pixels: bool = False
     dropout: float = 0.0
     scan_layers: bool = False
     remat: str = 'none'
@@ -86,7 +95,11 @@ class VitConfig:
     qk_norm: bool = False
     qkv_bias: bool = True
     use_bias: bool = True
+    scaled_attention: bool = True
+    gated_mlp: bool = False
     norm: str = 'layer_norm'
+    norm_epsilon: float = 1e-6
+    pre_norm: bool = False
     num_registers: int = 0
     patch_merger_tokens: int = 0
     patch_merger_after: int = 0
@@ -139,6 +152,11 @@ class VitConfig:
             if self.base_patch_size < 1:
                 raise UserError(f'VitConfig.base_patch_size = {self.base_patch_size} is below 1.')
             self._check_stem('base_patch_size', self.base_patch_size)
+        if self.train_patch_sizes and self.positions == 'rows_columns':
+            raise UserError(
+                f'VitConfig.train_patch_sizes = {self.train_patch_sizes} needs positions that fit '
+                "any grid: bind VitConfig.positions to 'learned' or 'sincos2d'."
+            )
         learned = self.positions == 'learned'
         if self.train_patch_sizes and not (
             self.base_patch_size and (self.position_grid or not learned)
