@@ -30,6 +30,7 @@ CORE = [
     'pillow>=13.0,<14',
     'rapidfuzz>=3.14,<4',
     'rich>=15.0,<16',
+    'safetensors>=0.8,<0.9',
     'sentencepiece>=0.2.3,<0.3',
     'seqio>=0.0.20,<0.1',
     'tensorflow>=2.21,<2.22',
@@ -46,6 +47,12 @@ SCORERS = [
 METRICS = [
     *SCORERS,
     'pycocoevalcap>=1.2,<2',
+]
+HUB = ['huggingface-hub>=1.0,<3']
+# The reference implementations that imported weights are compared with; gigabytes for many users.
+PARITY = [
+    'torch==2.13.0',
+    'transformers>=5.23,<6',
 ]
 TEST = [
     *DEMO,
@@ -80,7 +87,13 @@ setup(
     packages=packages(),
     package_data={'vlm.gin_files': ['**/*.gin'], 'vlm.data': ['demo_vocab.model']},
     install_requires=CORE,
-    extras_require={'demo': DEMO, 'metrics': METRICS, 'test': TEST},
+    extras_require={
+        'demo': DEMO,
+        'hub': HUB,
+        'metrics': METRICS,
+        'parity': PARITY,
+        'test': TEST,
+    },
     entry_points={'console_scripts': ['vlm = vlm.cli:main']},
     zip_safe=False,
 )

@@ -1,0 +1,138 @@
+"""Folders written for `transformers`: read back bit for bit, and by the reference itself."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vlm.errors import UserError
+from vlm.nn.network import NetworkConfig, VisionTextNetwork
+from vlm.nn.t5 import TextConfig
+from vlm.nn.vit import VitConfig
+from vlm.weights.hugging_face_export import export_hugging_face, unrolled
+
+from parity import abstract_params, assert_close, imported
+
+VISION = VitConfig((16, 16), 8, width=24, num_layers=2, num_heads=3, mlp_dim=40)
+GEMMA = {
+    'head_dim': 10,
+    'scaled_attention': True,
+    'positions': 'rope',
+    'norm': 'rms_norm_unit_offset',
+    'scale_embedding': True,
+    'tied_embedding': True,
+}
+SECOND = {'post_norms': True, 'attention_softcap': 4.0, 'logit_softcap': 3.0}
+SIZES = {'num_heads': 4, 'mlp_dim': 36}
+NETWORKS = {
+    'paligemma': NetworkConfig(
+        VISION, TextConfig(60, 20, 2, num_kv_heads=1, **SIZES, **GEMMA), 'prefix_lm'
+    ),
+    'paligemma2': NetworkConfig(
+        dataclasses.replace(VISION, scan_layers=True),
+        TextConfig(60, 20, 2, num_kv_heads=2, scan_layers=True, **SIZES, **GEMMA, **SECOND),
+        'prefix_lm',
+    ),
+    't5': NetworkConfig(VISION, TextConfig(60, 20, 3, 2, head_dim=6, **SIZES), 'fusion_encoder'),
+    't5_1_0': NetworkConfig(
+        VISION,
+        TextConfig(
+            60,
+            20,
+            2,
+            2,
+            head_dim=6,
+            activation='relu',
+            gated_mlp=False,
+            tied_embedding=True,
+            **SIZES,
+        ),
+        'fusion_encoder',
+    ),
+}
+
+
+def random_flat(config: NetworkConfig) -> dict:
+    rng = np.random.default_rng(0)
+    return {
+        jax.tree_util.keystr(at, simple=True, separator='/'): jnp.asarray(
+            rng.normal(0, 0.3, leaf.shape), jnp.float32
+        )
+        for at, leaf in jax.tree_util.tree_leaves_with_path(abstract_params(config))
+    }
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_exported_and_imported_again_bit_for_bit(tmp_path, name):
+    config = NETWORKS[name]
+    params = random_flat(config)
+    written = export_hugging_face(unrolled(params), config, tmp_path / 'out')
+    parts = ['model'] if len(written) == 1 else ['vision', 'text']
+    compared = 0
+    for path, part in zip(written, parts, strict=True):
+        loaded, plan = imported(str(path), part, config)
+        assert not plan.new and not plan.unused
+        for at, leaf in jax.tree_util.tree_leaves_with_path(loaded):
+            key = jax.tree_util.keystr(at, simple=True, separator='/')
+            if key in plan.restored:
+                np.testing.assert_array_equal(leaf, params[key])
+                compared += 1
+    # All but the connector, which neither a tower nor a T5 has.
+    assert compared == len(params) - (0 if parts == ['model'] else 2)
+
+
+def test_a_network_that_transformers_lacks_is_named(tmp_path):
+    config = dataclasses.replace(
+        NETWORKS['t5'], vision=dataclasses.replace(VISION, num_registers=2)
+    )
+    with pytest.raises(UserError, match='SigLIP like this network: .*num_registers = 2, not 0'):
+        export_hugging_face(unrolled(random_flat(config)), config, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('name', ['paligemma2', 't5'])
+def test_the_reference_reads_it(tmp_path, name, quick_compilation):
+    torch = pytest.importorskip('torch', reason='needs the extra parity')
+    transformers = pytest.importorskip('transformers', reason='needs the extra parity')
+    config = NETWORKS[name]
+    flat = random_flat(config)
+    written = export_hugging_face(unrolled(flat), config, tmp_path / 'out')
+    params: dict = {}
+    for key, value in flat.items():
+        *path, last = key.split('/')
+        node = params
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    tokens = np.random.default_rng(1).integers(3, 50, (2, 5)).astype(np.int32)
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
+    batch = {
+        'images': jnp.asarray(pixels),
+        'image_mask': jnp.full((2, 1), name != 't5'),
+        'decoder_input_tokens': jnp.asarray(tokens),
+        'encoder_input_tokens': jnp.asarray(tokens),
+    }
+    if name == 't5':
+        model = transformers.T5ForConditionalGeneration.from_pretrained(written[1])
+        ids = torch.from_numpy(tokens).long()
+        with torch.no_grad():
+            theirs = model(input_ids=ids, decoder_input_ids=ids).logits
+    else:
+        kind = transformers.PaliGemmaForConditionalGeneration
+        model = kind.from_pretrained(written[0], attn_implementation='eager')
+        image = json.loads((written[0] / 'config.json').read_text())['image_token_index']
+        row = np.concatenate([np.full((2, 4), image), tokens], axis=1)
+        inputs = torch.from_numpy(pixels[:, 0].astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            theirs = model(
+                input_ids=torch.from_numpy(row).long(),
+                pixel_values=inputs,
+                token_type_ids=torch.from_numpy(np.zeros_like(row)).long(),
+                attention_mask=torch.ones(row.shape, dtype=torch.long),
+            ).logits[:, 4:]
+        batch['decoder_prefix_mask'] = jnp.ones((2, 5), bool)
+    assert_close(VisionTextNetwork(config).apply({'params': params}, batch), theirs)
