@@ -106,6 +106,12 @@ def _parser() -> _Parser:
     vocab.add_argument('--size', type=int, default=8192, help='tokens beside locations (8192)')
     vocab.add_argument('--records', type=int, default=20_000, help='records read a task (20000)')
     vocab.add_argument('--module', default=[], action='append', help='import this module first')
+    export = command('export', _export, 'Write the weights of a run for other programs.', gin=False)
+    export.add_argument('run_dir', help='what `vlm train` wrote')
+    export.add_argument(
+        '--format', default='safetensors', help='safetensors (default), or hf for transformers'
+    )
+    export.add_argument('--output', help='a folder (default: RUN_DIR/export)')
     report = command('report', _report, 'Write report.html of a run again.', gin=False)
     report.add_argument('run_dir', help='what `vlm train` wrote')
     return parser
@@ -161,6 +167,13 @@ def _vocab(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     return train_vocabulary_of_tasks(
         flags, args.tasks, args.module, args.output, args.size, args.records
     )
+
+
+def _export(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _no_gin(flags, 'export')
+    from vlm.runner.export_command import export
+
+    return export(args.run_dir, args.format, args.output)
 
 
 def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821

@@ -29,6 +29,9 @@ from vlm.vocab import (
 # tokens.
 ByteVocabulary = seqio.ByteVocabulary
 
+# What T5, Gemma and `vlm export` call their model file.
+CHECKPOINT_MODELS = ('spiece.model', 'tokenizer.model', 'vocab.model')
+
 
 class SentencePieceVocabulary(seqio.Vocabulary):
     """A model file as SeqIO wants it: ids from TensorFlow and from Python are the same.
@@ -126,9 +129,21 @@ class SentencePieceVocabulary(seqio.Vocabulary):
 
 
 @gin.configurable(module='vlm.data.vocabularies')
-def vocabulary_path(path: str | None = None) -> str:
-    """Returns the model file that tasks use: the one bound in gin, or the demo's."""
-    return demo_vocabulary_path() if path is None else path
+def vocabulary_path(path: str | None = None, beside: Sequence[str | None] = ()) -> str:
+    """Returns the model file that tasks use: the one bound in gin, or the demo's.
+
+    Between the two comes that of a pretrained model, found in one of the folders `beside`.
+    """
+    if path is not None:
+        return path
+    found = (model_beside(folder) for folder in beside if folder)
+    return next((str(each) for each in found if each is not None), demo_vocabulary_path())
+
+
+def model_beside(folder: str) -> Path | None:
+    """The SentencePiece model in the folder of a checkpoint, None if there is none."""
+    paths = (Path(folder).expanduser() / name for name in CHECKPOINT_MODELS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def task_vocabulary() -> SentencePieceVocabulary:

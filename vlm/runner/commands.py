@@ -14,6 +14,7 @@ from vlm.data.features import output_features
 from vlm.data.tasks import spec_of
 from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
+from vlm.runner import pretrained
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.config import GinFlags
 from vlm.runner.datasets import DatasetConfig
@@ -32,6 +33,7 @@ from vlm.runner.session import (
     summary_of,
     write_run_files,
 )
+from vlm.weights import Plan
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -41,10 +43,14 @@ def train(flags: GinFlags, dry_run: bool) -> int:
     began = time.monotonic()
     with quiet_libraries():
         session = open_session(flags)
+        plans = _starting_points(session)
         _introduce(session)
+        pretrained.tell(plans, console)
         if dry_run:
             return 0
         write_run_files(session)
+        if plans:
+            pretrained.write(plans, session.run)
         log, mesh = MetricsLog(session.run), DataMesh()
         training = session.trainer.run(session.run, log, mesh)
         if training.interrupted:
@@ -63,6 +69,14 @@ def train(flags: GinFlags, dry_run: bool) -> int:
     share = f'{summary["share_of_train_step"]:.0%} of it in the train step'
     console.print(f'{clock(seconds)} in all, {share}. Report: {report}')
     return 0
+
+
+def _starting_points(session: Session) -> list[Plan]:
+    """What public checkpoints give a run that has none of its own yet."""
+    if any(session.run.checkpoints.glob('[0-9]*')):
+        return []
+    trainer = session.trainer
+    return trainer.pretrained.plans(session.abstract_params, trainer.model.module.config)
 
 
 def _final_scores(session: Session, params: object, log: MetricsLog, mesh: DataMesh) -> Scores:

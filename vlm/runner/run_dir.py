@@ -4,6 +4,7 @@ config.gin       every binding of the run; `vlm eval` and `vlm infer` need nothi
 model.json       network, frame, prompts: what `vlm ask` needs (no gin, no TensorFlow)
 vocab/           the vocabulary's model file
 checkpoints/     Orbax
+weights.json     what public checkpoints gave: restored, resized, new, unused
 metrics.jsonl    one line a log point; the same numbers as TensorBoard events beside it
 scores.json      the last evaluation
 inference/       predictions, one file a task and step
@@ -29,6 +30,7 @@ class RunDir:
         self.model = self.path / 'model.json'
         self.vocabulary = self.path / 'vocab' / 'vocab.model'
         self.checkpoints = self.path / 'checkpoints'
+        self.weights = self.path / 'weights.json'
         self.metrics = self.path / 'metrics.jsonl'
         self.scores = self.path / 'scores.json'
         self.inference = self.path / 'inference'

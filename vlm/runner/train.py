@@ -24,6 +24,7 @@ from vlm.runner.interrupt import Interruption
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
 from vlm.runner.optimizers import Optimizer
+from vlm.runner.pretrained import Pretrained
 from vlm.runner.progress import ProgressBar
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState, path_name
@@ -50,6 +51,7 @@ class Trainer:
       total_steps: where training ends, counted from the first step of the first run.
       log_period: steps between log points.
       seed: of the parameters and of dropout; the data have their own.
+      pretrained: public checkpoints that the first run starts from.
     """
 
     model: VisionTextModel
@@ -61,6 +63,7 @@ class Trainer:
     eval_period: int | None = None
     log_period: int = 20
     seed: int = 0
+    pretrained: Pretrained = Pretrained()
 
     def check(self) -> None:
         """Raises `UserError` for what would fail later, before anything is compiled."""
@@ -105,6 +108,8 @@ class Trainer:
         state = self.initial_state(batch, optimizer, mesh)
         if start:
             state = checkpoints.restore(state)
+        else:
+            state = self.pretrained.into(state, self.model.module.config)
         step_fn_of = make_train_steps(self.model, optimizer, self.optimizer, self.seed)
         rng = jax.random.key(self.seed + 1)
         meter = _Meter(self, log)
