@@ -67,6 +67,8 @@ SIZES = {
     'ul2_20b': (4096, 32, 32, 16, 256, 16_384, 32_128),
     'ul2_32b': (4096, 50, 50, 16, 256, 16_384, 250_112),
     'gemma_2b': (2048, 18, 0, 8, 256, 16_384, 256_128),
+    'gemma2_2b': (2304, 26, 0, 8, 256, 9216, 256_128),
+    'gemma2_9b': (3584, 42, 0, 16, 256, 14_336, 256_128),
     'captioner_b': (768, 6, 0, 12, 64, 3072, 32_000),
     'captioner_l': (1024, 12, 0, 16, 64, 4096, 32_000),
 }
@@ -86,7 +88,8 @@ EXACT = {
     'gemma_2b': 524_550_144 + 1_981_884_416,
 }
 # PaLI-X, 2305.18565, 3.1: "32B". Of UL2 20B no more than its name is published.
-ROUNDED = {'ul2_32b': '32 G'}
+# Gemma 2: 2408.00118, table 2, embedding and other parameters.
+ROUNDED = {'ul2_32b': '32 G', 'gemma2_2b': '2.61 G', 'gemma2_9b': '9.24 G'}
 
 
 def by_hand(name: str, rows: int | None = None, encoder: bool = True) -> int:
@@ -94,8 +97,11 @@ def by_hand(name: str, rows: int | None = None, encoder: bool = True) -> int:
     d, decoder, encoders, heads, size, f, own_rows = SIZES[name]
     rows, encoders = rows or own_rows, encoders if encoder else 0
     gemma, captioner = name.startswith('gemma'), name.startswith('captioner')
-    attention = 2 * d * heads * size + 2 * d * (size if gemma else heads * size)
-    block = attention + (2 if captioner else 3) * d * f + 2 * d
+    # One key for all heads of Gemma, one for two of Gemma 2.
+    shared = heads // 2 if name.startswith('gemma2') else 1 if gemma else heads
+    attention = 2 * d * heads * size + 2 * d * shared * size
+    norms = 4 if name.startswith('gemma2') else 2
+    block = attention + (2 if captioner else 3) * d * f + norms * d
     cross = 0 if gemma else attention + d
     total = decoder * (block + cross) + d + rows * d * (1 if gemma else 2)
     if encoders:
@@ -106,7 +112,7 @@ def by_hand(name: str, rows: int | None = None, encoder: bool = True) -> int:
 
 
 def wiring_of(name: str) -> str:
-    return {'gemma': 'prefix_lm', 'captioner': 'decoder_prefix'}.get(
+    return {'gemma': 'prefix_lm', 'gemma2': 'prefix_lm', 'captioner': 'decoder_prefix'}.get(
         name.split('_')[0], 'fusion_encoder'
     )
 
@@ -139,6 +145,8 @@ FAMILIES = {
     'paligemma_3b': ('412.4 M', 256, by_hand('gemma_2b', 257_152), None, '2.92 G'),
     'paligemma_3b_448': ('413.3 M', 1024, by_hand('gemma_2b', 257_152), None, '2.92 G'),
     'paligemma_3b_896': ('416.8 M', 4096, by_hand('gemma_2b', 257_152), None, '2.93 G'),
+    'paligemma2_3b': ('412.4 M', 256, by_hand('gemma2_2b', 257_152), None, '3.03 G'),
+    'paligemma2_10b': ('412.4 M', 256, by_hand('gemma2_9b', 257_152), None, '9.66 G'),
     'locca_b16': ('85.80 M', 196, by_hand('captioner_b') + 768, None, None),
     'locca_l14': ('303.3 M', 256, by_hand('captioner_l') + 1024, None, None),
     'cappa_b16': ('85.80 M', 196, by_hand('captioner_b') + 768, None, None),
@@ -146,7 +154,7 @@ FAMILIES = {
     'lit_decoder_b16': ('85.80 M', 196, by_hand('captioner_b'), None, None),
     'lit_decoder_l16': ('303.3 M', 196, by_hand('captioner_b'), None, None),
 }
-WIRING = {'pali': 'fusion_encoder', 'paligemma': 'prefix_lm'}
+WIRING = {'pali': 'fusion_encoder', 'paligemma': 'prefix_lm', 'paligemma2': 'prefix_lm'}
 
 
 @pytest.mark.parametrize('name', FAMILIES)
@@ -165,14 +173,14 @@ def test_families(name):
 
 
 # 2210.03347, 3.1: 282 M and 1.3 B, with tables of 4,096 rows and 4,096 columns of patches where
-# ours has one of 45 x 45.
+# ours have 45.
 @pytest.mark.parametrize(
     'name, width, published', [('base', 768, '282 M'), ('large', 1536, '1.3 G')]
 )
 def test_pix2struct(name, width, published):
     parts, model = counts(f'pix2struct_{name}', bindings=[])
     assert model.module.config.vision.num_tokens == 45 * 45
-    theirs = sum(parts.values()) + (2 * 4096 - 45 * 45) * width
+    theirs = sum(parts.values()) + 2 * (4096 - 45) * width
     assert theirs == close_to(published)
     if name == 'base':
         assert text_part(parts) == by_hand('t5_base', 50_244, encoder=False)
@@ -203,7 +211,7 @@ def test_locca_predicts_captions_at_once_and_nothing_else():
 def test_every_file_is_tested():
     folder = gin_dir() / 'models'
     files = {str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.gin')}
-    parts = {'base', 'tiny', 'text/t5', 'text/gemma', 'text/captioner'}
+    parts = {'base', 'tiny', 'text/t5', 'text/gemma', 'text/gemma2', 'text/captioner'}
     vision = {name for name in files if name.startswith('vit/')}
     tested = {*FAMILIES, *TINY, 'pix2struct_base', 'pix2struct_large'}
     assert files - parts - vision == tested | {f'text/{name}' for name in SIZES}
