@@ -54,9 +54,13 @@ PARITY = [
     'torch==2.13.0',
     'transformers>=5.23,<6',
 ]
+VIDEO = [
+    'av>=18.1,<19',
+]
 TEST = [
     *DEMO,
     *SCORERS,
+    *VIDEO,
     'beartype>=0.23,<0.24',
     'hypothesis>=6.170,<7',
     'import-linter>=2.16,<3',
@@ -93,6 +97,7 @@ setup(
         'metrics': METRICS,
         'parity': PARITY,
         'test': TEST,
+        'video': VIDEO,
     },
     entry_points={'console_scripts': ['vlm = vlm.cli:main']},
     zip_safe=False,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlm.data.examples import Augmentation, Pair, Record, fill
+from vlm.data.examples import HIDDEN, Augmentation, Pair, Record, fill
 from vlm.data.sources import RecordSource
 from vlm.data.tasks import MetricFn, TaskSpec, add_task
 from vlm.metrics.short_answers import choice_letter, choice_letter_per_example
@@ -26,7 +26,7 @@ LETTERED_PROMPT = 'Question: {question}\nContext: {hint}\nOptions: {choices}\nAn
 
 def _shuffled(record: Record, rng: np.random.Generator) -> list[str]:
     choices = record['choices']
-    if record['answer'] not in choices:
+    if record['answer'] not in (*choices, HIDDEN):
         raise ValueError(f'the answer {record["answer"]!r} is none of the choices')
     return [choices[i] for i in rng.permutation(len(choices))]
 
@@ -48,6 +48,8 @@ def read_lettered(record: Record, prompt: str, rng: np.random.Generator) -> list
         hint=record.get('hint', ''),
         choices=', '.join(f'({letter}) {choice}' for letter, choice in lettered.items()),
     )
+    if record['answer'] == HIDDEN:
+        return [Pair(asked, HIDDEN)]
     letter = string.ascii_uppercase[choices.index(record['answer'])]
     return [Pair(asked, f'The answer is {letter}.')]
 

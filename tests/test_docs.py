@@ -1,5 +1,6 @@
 """What the documentation tells users to write works as it stands there."""
 
+import importlib.util
 import json
 import re
 import sys
@@ -111,3 +112,11 @@ def test_mistakes_in_gin(photos, capsys, right):
     said = capsys.readouterr().err
     assert said.startswith('vlm: ') and told in said
     assert 'Traceback' not in said and said.count('\n') <= 2, said
+
+
+def test_the_table_of_benchmarks_is_what_is_registered():
+    path = Path(__file__).parents[1] / 'benchmarks' / 'list_rows.py'
+    spec = importlib.util.spec_from_file_location('list_rows', path)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    assert (DOCS / 'benchmarks.md').read_text() == program.page()

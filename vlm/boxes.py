@@ -14,7 +14,8 @@ because a label may itself be a number.
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
+import string
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +31,8 @@ EDGES = ('y_min', 'x_min', 'y_max', 'x_max')
 # What float32 arithmetic may leave outside [0, 1] after a crop; anything further is a mistake.
 ROUNDING = 1e-6
 
+# What may stand at the ends of a label beside the colon that sets it apart from its box.
+_EDGE = ':' + string.whitespace
 # A whole location token or the beginning of one, so that '<loc05' spoils its box instead of
 # disappearing into the label. Nine digits at most: Python refuses to read thousands of them.
 _LOC = re.compile(r'<loc[^<>\s]*>?')
@@ -117,8 +120,10 @@ class BoxCodec:
     def encode_objects(self, objects: Iterable[tuple[BoxLike, str]]) -> str:
         """Writes (box, label) pairs in the order given; 'none' if there are none.
 
-        Runs of white space in a label become one space. Raises BoxFormatError for a box as
-        `encode_box` does, and for a label that would not be read back, such as 'cat ; dog'.
+        Runs of white space in a label become one space, and colons at its ends are doubled:
+        'TOTAL:' is written 'TOTAL::', since ' : ' stands between a box and its label. Raises
+        BoxFormatError for a box as `encode_box` does, and for a label that would not be read back,
+        such as 'cat ; dog'.
         """
         return self.separator.join(self._encode_object(*pair) for pair in objects) or NOTHING
 
@@ -137,7 +142,8 @@ class BoxCodec:
 
         A box is a run of exactly four codes, wherever it stands. Its label is the text up to the
         next box or separator; if that is empty, the text before the box where ' : ' stands between
-        them (LocCa's 'a black cat : <box>'). Unreadable are: a run of location tokens that is cut,
+        them (LocCa's 'a black cat : <box>'). Of colons at the ends of a label every second one is
+        its own, see `encode_objects`. Unreadable are: a run of location tokens that is cut,
         too short, too long, out of range, inverted or without area; and a piece between separators
         that holds no box at all. Only '' and 'none' have neither objects nor anything unreadable.
         """
@@ -159,12 +165,12 @@ class BoxCodec:
         text = self.encode_box(box)
         label = ' '.join(label.split())
         if label:
-            text += (' ' if self.style == 'loc' else ' : ') + label
+            text += (' ' if self.style == 'loc' else ' : ') + _at_ends(_doubled, label)
         read = self.parse(text)
         if read.unreadable or [o.label for o in read.objects] != [label]:
             raise BoxFormatError(
                 f'label {label!r} of box {_shown(box)} would not be read back: it must hold '
-                f'neither boxes nor {self.separator!r}, and not begin or end with ":"'
+                f'neither boxes nor {self.separator!r}'
             )
         return text
 
@@ -251,7 +257,24 @@ def _shown(box: object) -> str:
 
 
 def _label(text: str) -> str:
-    return ' '.join(text.split()).strip(' :')
+    return ' '.join(_at_ends(_halved, text).split())
+
+
+def _at_ends(change: Callable[[str], str], text: str) -> str:
+    """Applies `change` to what is nothing but colons and white space at either end of a text."""
+    inner = text.lstrip(_EDGE)
+    head, inner = text[: len(text) - len(inner)], inner.rstrip(_EDGE)
+    tail = text[len(head) + len(inner) :]
+    return change(head) + inner + change(tail)
+
+
+def _doubled(edge: str) -> str:
+    return edge.replace(':', '::')
+
+
+def _halved(edge: str) -> str:
+    """A colon by itself is no part of a label; of two, one is."""
+    return edge.replace('::', '\0').replace(':', '').replace('\0', ':')
 
 
 def box_area(box: BoxLike) -> Float[np.ndarray, '*B']:
@@ -289,6 +312,38 @@ def flip_horizontal(box: BoxLike) -> Float[np.ndarray, '*B 4']:
     """Mirrors boxes [*B, 4] together with their image, left to right."""
     y_min, x_min, y_max, x_max = np.moveaxis(np.asarray(box, np.float64), -1, 0)
     return np.stack([y_min, 1 - x_max, y_max, 1 - x_min], axis=-1)
+
+
+# EXIF orientation -> whether rows and columns change places, whether y and x are mirrored then.
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+_BACK = {6: 8, 8: 6}  # the others undo themselves
+
+
+def turn_upright(box: BoxLike, orientation: int) -> Float[np.ndarray, '*B 4']:
+    """Turns boxes [*B, 4] of a stored image with its pixels, as its EXIF orientation 1..8 says."""
+    transpose, flip_y, flip_x = _TURNS[orientation]
+    y_min, x_min, y_max, x_max = np.moveaxis(np.asarray(box, np.float64), -1, 0)
+    if transpose:
+        y_min, x_min, y_max, x_max = x_min, y_min, x_max, y_max
+    if flip_y:
+        y_min, y_max = 1 - y_max, 1 - y_min
+    if flip_x:
+        x_min, x_max = 1 - x_max, 1 - x_min
+    return np.stack([y_min, x_min, y_max, x_max], axis=-1)
+
+
+def turn_back(box: BoxLike, orientation: int) -> Float[np.ndarray, '*B 4']:
+    """The inverse of `turn_upright`."""
+    return turn_upright(box, _BACK.get(orientation, orientation))
 
 
 def to_region(box: BoxLike, region: BoxLike) -> Float[np.ndarray, '*B 4']:

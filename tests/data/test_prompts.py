@@ -33,6 +33,13 @@ def test_gin_replaces_the_template_of_one_task():
     prompts.check_overrides(['vqa', 'other'])
 
 
+def test_published_prompts_by_name():
+    override(vqa='@blip2/vqa', caption='@lava/vqa')
+    assert prompts.template('vqa', '{question}') == 'Question: {question} Short answer:'
+    with pytest.raises(UserError, match=r"'lava/vqa' \(PROMPTS, of caption\). Nearest: llava/vqa"):
+        prompts.check_overrides(['vqa', 'caption'])
+
+
 def test_unknown_task_names_the_nearest():
     override(easy_vqq='Q: {question}')
     with pytest.raises(UserError, match=r"task 'easy_vqq' \(PROMPTS\). Nearest: easy_vqa"):

@@ -19,6 +19,10 @@ from vlm.vocab import escape
 
 Record = Mapping[str, Any]
 
+# The answer to a question of a test split whose answers only an evaluation server knows. Such
+# questions can be asked and their answers sent in; scores here mean nothing and are left out.
+HIDDEN = '<not published>'
+
 # (box [y_min, x_min, y_max, x_max] in [0, 1], label)
 LabelledBox = tuple[BoxLike, str]
 

@@ -21,13 +21,19 @@ from vlm.vocab import unescape
 
 # (targets, predictions) -> {metric: value}, see vlm.metrics
 MetricFn = Callable[[Sequence[Any], Sequence[str]], Mapping[str, float]]
+# rows of a prediction file -> what an evaluation server takes, see vlm.metrics.submissions
+SubmissionFn = Callable[[Sequence[Mapping[str, Any]]], Any]
 # (targets, predictions) -> how right each prediction is, in [0, 1] (CIDEr: in [0, 10])
 ScoreFn = Callable[[Sequence[Any], Sequence[str]], Sequence[float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
-    """A task as declared; evaluation averages the scores of tasks of one `family`, if any."""
+    """A task as declared; evaluation averages the scores of tasks of one `family`, if any.
+
+    `submission` turns its predictions into the file that the benchmark's server takes. Where there
+    are `labels`, the likeliest of them is the answer; nothing is decoded.
+    """
 
     name: str
     read: Reader
@@ -36,9 +42,12 @@ class TaskSpec:
     score: ScoreFn | None = None
     codec: BoxCodec | None = None
     family: str = ''
+    submission: SubmissionFn | None = None
+    labels: tuple[str, ...] = ()
 
 
 _SPECS: dict[str, TaskSpec] = {}
+_GROUPS: dict[str, tuple[TaskSpec, ...]] = {}
 
 
 def add_task(
@@ -52,6 +61,7 @@ def add_task(
     codec: BoxCodec | None = None,
     augment: Augmentation | None = None,
     family: str = '',
+    labels: Sequence[str] = (),
 ) -> TaskSpec:
     """Registers a task with one pair an example.
 
@@ -66,8 +76,10 @@ def add_task(
       augment: moves the images and boxes of a record; for sources with a train split only.
       family: a name for several tasks whose mean score is of interest, such as captions in several
         languages.
+      labels: all answers there are, as plain text: an evaluation then takes the likeliest one
+        (CapPa's way of classifying, 2306.07915) in place of decoding.
     """
-    spec = TaskSpec(name, read, prompt, tuple(metrics), score, codec, family)
+    spec = TaskSpec(name, read, prompt, tuple(metrics), score, codec, family, labels=tuple(labels))
     _register(name, source, [spec], augment, spec.metrics)
     _SPECS[name] = spec
     return spec
@@ -85,6 +97,17 @@ def add_group(
     anew each time. It has no metrics: evaluate the members.
     """
     _register(name, source, members, augment, (), group=True)
+    _GROUPS[name] = tuple(members)
+
+
+def amend(
+    spec: TaskSpec, *, family: str | None = None, submission: SubmissionFn | None = None
+) -> TaskSpec:
+    """Gives a registered task what its family's `add_..._task` does not ask for; returns it."""
+    family = spec.family if family is None else family
+    amended = dataclasses.replace(spec, family=family, submission=submission or spec.submission)
+    _SPECS[spec.name] = amended
+    return amended
 
 
 def spec_of(name: str) -> TaskSpec:
@@ -92,6 +115,11 @@ def spec_of(name: str) -> TaskSpec:
     if name not in _SPECS:
         raise unknown_name('task', name, _SPECS)
     return _SPECS[name]
+
+
+def asked_of(name: str) -> tuple[TaskSpec, ...]:
+    """What a task (itself) or a group (its members) asks; `UserError` for another name."""
+    return _GROUPS[name] if name in _GROUPS else (spec_of(name),)
 
 
 def declared() -> list[str]:

@@ -28,6 +28,16 @@ def document_submission(rows: Rows) -> list[dict[str, Any]]:
     return [{'questionId': number, 'answer': said} for number, said in _numbered(rows)]
 
 
+def stvqa_submission(rows: Rows) -> list[dict[str, Any]]:
+    """Returns ST-VQA's form: question_id as text, answer."""
+    return [{'question_id': str(number), 'answer': said} for number, said in _numbered(rows)]
+
+
+def vizwiz_submission(rows: Rows) -> list[dict[str, Any]]:
+    """Returns VizWiz's form: the picture's name, which is the id, and answer."""
+    return [{'image': row['id'], 'answer': row['prediction'] or ''} for row in rows]
+
+
 def caption_submission(rows: Rows) -> list[dict[str, Any]]:
     """Returns the form of NoCaps and COCO captions: image_id, caption."""
     return [{'image_id': number, 'caption': said} for number, said in _numbered(rows)]

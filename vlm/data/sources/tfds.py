@@ -43,13 +43,13 @@ class Tfds(ShardedSource):
         transform: Transform | None = None,
     ):
         super().__init__(splits, weight, transform)
-        self._name, self._folder = name, folder
+        self.name, self._folder = name, folder
         self._specs = dict(splits)
         self._mapper = Mapper(fields or {}, object_fields or {}, box_format)
 
     @functools.cached_property
     def _builder(self) -> Any:
-        return prepared(self._name, self._folder and str(data_dir() / self._folder))
+        return prepared(self.name, self._folder and str(data_dir() / self._folder))
 
     def list_shards(self, split: str) -> list[str]:
         """The split in pieces that end where TFDS's files end: 'train[0:500]', ..."""
@@ -59,7 +59,7 @@ class Tfds(ShardedSource):
         try:
             pieces = tfds.core.ReadInstruction.from_spec(self._specs[split]).to_absolute(splits)
         except (KeyError, ValueError, AssertionError) as error:
-            raise UserError(f'{self._name} has no split {self._specs[split]!r}: {error}') from None
+            raise UserError(f'{self.name} has no split {self._specs[split]!r}: {error}') from None
         return [
             f'{piece.splitname}[{start}:{end}]'
             for piece in pieces
@@ -79,7 +79,7 @@ class Tfds(ShardedSource):
             read_config=tfds.ReadConfig(options=options, try_autocache=False),
         )
         for number, row in enumerate(dataset.as_numpy_iterator(), start=int(start)):
-            yield f'{self._name}/{split}/{number}', row
+            yield f'{self.name}/{split}/{number}', row
 
     def record(self, file: str, row: Row) -> Record:
         where, features = row
