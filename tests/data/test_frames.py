@@ -1,11 +1,15 @@
 """The model's frame and boxes within it."""
 
+import io
+
 import gin
 import numpy as np
 import pytest
+from PIL import Image
 
-from vlm.data.frames import Frame, image_frame, place_objects, stored_box_of
+from vlm.data.frames import Frame, image_frame, place_objects, stored_box_of, turn_objects
 from vlm.data.image_files import encode_png
+from vlm.data.images import load_image, viewed_size
 from vlm.data.views import View, attach_view
 
 PAD = Frame((64, 64), 'pad')
@@ -75,3 +79,30 @@ def test_boxes_come_back_to_the_stored_image(frame, image):
     box = [0.125, 0.25, 0.75, 1]
     placed = boxes_of(place_objects(record(image, box), frame))[0]
     np.testing.assert_allclose(stored_box_of(placed, image, frame), box, rtol=1e-12)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('resize', ['square', 'pad'])
+def test_boxes_are_turned_with_the_pixels(orientation, resize):
+    # A dark rectangle near one corner of 32 x 64, so that no two turns look alike.
+    pixels = np.full((32, 64, 3), 255, np.uint8)
+    pixels[4:12, 8:40] = 0
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(buffer, 'PNG', exif=exif)
+    image, box = buffer.getvalue(), [4 / 32, 8 / 64, 12 / 32, 40 / 64]
+    frame = Frame((64, 64), resize, 'nearest', apply_exif=True)
+    turned = turn_objects(record(image, box), frame)
+    [placed] = boxes_of(place_objects(turned, frame))
+    seen = load_image(image, frame.size, resize_mode=resize, filter='nearest', apply_exif=True)
+    ys, xs = ((seen < 100).all(2).any(axis).nonzero()[0] for axis in (1, 0))
+    # The gray of the padding is 127.
+    assert np.multiply(placed, 64).tolist() == [ys[0], xs[0], ys[-1] + 1, xs[-1] + 1]
+    assert viewed_size(image, apply_exif=True) == ((64, 32) if orientation > 4 else (32, 64))
+    np.testing.assert_allclose(stored_box_of(placed, image, frame), box, atol=1e-12)
+
+
+def test_as_stored_nothing_is_turned():
+    original = record(WIDE, [0, 0, 1, 0.5])
+    assert turn_objects(original, Frame((64, 64))) is original
+    assert turn_objects(original, Frame((64, 64), apply_exif=True)) is original

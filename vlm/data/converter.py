@@ -129,6 +129,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
                     resize_mode=self._frame.resize,
                     filter=self._frame.filter,
                     max_pixels=self._max_pixels,
+                    apply_exif=self._frame.apply_exif,
                 )
                 mask[i] = True
             except ImageError as error:

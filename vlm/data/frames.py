@@ -6,9 +6,10 @@ from typing import Any
 import gin
 import numpy as np
 
-from vlm.boxes import BoxLike
-from vlm.data.image_files import ImageError
+from vlm.boxes import BoxLike, turn_back, turn_upright
+from vlm.data.image_files import ImageError, exif_orientation
 from vlm.data.images import FILTERS, RESIZE_MODES, Number, placed_box, stored_box, viewed_size
+from vlm.data.views import split_view
 from vlm.errors import unknown_name
 
 
@@ -18,11 +19,15 @@ class Frame:
 
     `square` stretches the image to the frame. `pad` keeps its aspect ratio, and boxes written as
     targets are then relative to the padded frame; `vlm ask` and reports map them back.
+
+    `apply_exif` turns images upright as their EXIF orientation says and, with them, the boxes of
+    records, which are of the stored image.
     """
 
     size: tuple[int, int] = (224, 224)
     resize: str = 'square'
     filter: str = 'bilinear'
+    apply_exif: bool = False
 
     def __post_init__(self):
         if self.resize not in RESIZE_MODES:
@@ -33,10 +38,30 @@ class Frame:
 
 @gin.configurable(module='vlm.data.frames')
 def image_frame(
-    size: tuple[int, int] = (224, 224), resize: str = 'square', filter: str = 'bilinear'
+    size: tuple[int, int] = (224, 224),
+    resize: str = 'square',
+    filter: str = 'bilinear',
+    apply_exif: bool = False,
 ) -> Frame:
     """The frame of this run; gin binds it, tasks and converters ask for it when they are used."""
-    return Frame(tuple(size), resize, filter)
+    return Frame(tuple(size), resize, filter, apply_exif)
+
+
+def turn_objects(record: dict[str, Any], frame: Frame) -> dict[str, Any]:
+    """Returns the record with the boxes of its `objects` turned as the frame turns its image.
+
+    An augmentation comes after it, and sees boxes of the image that it will be shown.
+    """
+    if not frame.apply_exif or not record.get('objects'):
+        return record
+    orientation = _orientation(next(iter(record['images']), b''))
+    if orientation == 1:
+        return record
+    objects = [
+        {**entry, 'box': turn_upright(entry['box'], orientation).tolist()}
+        for entry in record['objects']
+    ]
+    return {**record, 'objects': objects}
 
 
 def place_objects(record: dict[str, Any], frame: Frame) -> dict[str, Any]:
@@ -54,9 +79,11 @@ def place_objects(record: dict[str, Any], frame: Frame) -> dict[str, Any]:
 
 def stored_box_of(box: BoxLike, image: bytes, frame: Frame) -> np.ndarray:
     """A box relative to the frame, relative to the stored image again."""
-    if frame.resize == 'square':
-        return np.asarray(box, np.float64)
-    return stored_box(box, _size(image, frame), frame.size, frame.resize)
+    if frame.resize != 'square':
+        box = stored_box(box, _size(image, frame), frame.size, frame.resize)
+    if frame.apply_exif:
+        box = turn_back(box, _orientation(image))
+    return np.asarray(box, np.float64)
 
 
 def _size(image: bytes, frame: Frame) -> tuple[Number, Number]:
@@ -66,6 +93,14 @@ def _size(image: bytes, frame: Frame) -> tuple[Number, Number]:
     reach the converter, which counts it, and an evaluation, where it is a wrong answer.
     """
     try:
-        return viewed_size(image)
+        return viewed_size(image, apply_exif=frame.apply_exif)
     except ImageError:
         return frame.size
+
+
+def _orientation(image: bytes) -> int:
+    """EXIF orientation of an image, with or without a view; 1 where it cannot be read."""
+    try:
+        return exif_orientation(split_view(image)[0])
+    except ImageError:
+        return 1

@@ -265,11 +265,29 @@ _UPRIGHT = {
 
 def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
     """Turns `rgb` as the EXIF orientation of `image` says."""
-    try:
-        turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
-    except Exception:  # the pixels are whole; broken side notes are no reason to lose them
-        turn = None
+    turn = _UPRIGHT.get(_orientation(image))
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # the pixels are whole; broken side notes are no reason to lose them
+        return 1
+    return found if found in _UPRIGHT else 1
+
+
+def exif_orientation(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
+    """Returns the EXIF orientation, 1 (as stored) to 8; 1 where there is none to be read.
+
+    Raises ImageError as `stored_size` does.
+    """
+    name, plugin = _identify(data)
+    _check_header(name, data, max_pixels)
+    try:
+        return _orientation(plugin(io.BytesIO(data)))
+    except Exception as error:  # as in `decode_rgb`
+        raise ImageError(f'this {name} image has no readable header: {error}') from None
 
 
 def encode_png(image: UInt8[np.ndarray, 'H W 3'], *, compress_level: int = 6) -> bytes:

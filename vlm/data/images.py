@@ -11,7 +11,7 @@ from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from vlm.boxes import BoxLike
-from vlm.data.image_files import MAX_PIXELS, decode_rgb, stored_size
+from vlm.data.image_files import MAX_PIXELS, decode_rgb, exif_orientation, stored_size
 from vlm.data.views import Number, View, split_view
 from vlm.errors import unknown_name
 
@@ -78,14 +78,19 @@ def load_image(
     return _render(image, view, size, resize_mode, filter)
 
 
-def viewed_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[float, float]:
+def viewed_size(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, apply_exif: bool = False
+) -> tuple[float, float]:
     """Returns (height, width) in pixels of what `load_image` would show, from the header alone.
 
-    That is the stored image, or the region of the view in front of it. Raises ImageError as
-    `decode_image` does for what the header can tell.
+    That is the stored image, turned if asked for, or the region of the view in front of it. Raises
+    ImageError as `decode_image` does for what the header can tell.
     """
     encoded, view = split_view(data)
-    return (view or View()).cut_size(stored_size(encoded, max_pixels=max_pixels))
+    size = stored_size(encoded, max_pixels=max_pixels)
+    if apply_exif and exif_orientation(encoded, max_pixels=max_pixels) > 4:
+        size = size[::-1]
+    return (view or View()).cut_size(size)
 
 
 def _check_resize(size: Size, mode: str, filter: str) -> None:

@@ -17,7 +17,7 @@ from vlm.boxes import BoxFormatError
 from vlm.data.bad_data import bad_data
 from vlm.data.envelope import tag_image
 from vlm.data.examples import Augmentation, Pair, Reader, Record, is_blank
-from vlm.data.frames import image_frame, place_objects
+from vlm.data.frames import image_frame, place_objects, turn_objects
 from vlm.data.prompts import template
 
 # (task name, reader, default prompt template)
@@ -49,6 +49,7 @@ def read_examples(parts: Sequence[Part], augment: Augmentation | None = None, gr
 
         def read_pairs(record: Record, rng: np.random.Generator) -> tuple[Record, list[Pair]]:
             try:
+                record = turn_objects(record, frame)
                 if augment is not None:
                     record = augment(record, rng)
                 record = place_objects(record, frame)

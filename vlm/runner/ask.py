@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from vlm.boxes import clip_box
-from vlm.data.image_files import ImageError
+from vlm.boxes import clip_box, turn_back
+from vlm.data.image_files import ImageError, exif_orientation
 from vlm.data.images import load_image, stored_box, viewed_size
 from vlm.data.rows import prompt_row
 from vlm.errors import UserError
@@ -69,7 +69,11 @@ class Predictor:
         frame = self.serving.frame
         try:
             pixels = load_image(
-                image, tuple(frame['size']), resize_mode=frame['resize'], filter=frame['filter']
+                image,
+                tuple(frame['size']),
+                resize_mode=frame['resize'],
+                filter=frame['filter'],
+                apply_exif=frame.get('apply_exif', False),  # runs of before the option
             )
         except ImageError as error:
             raise UserError(str(error)) from error
@@ -119,10 +123,13 @@ class Predictor:
     def _boxes(self, text: str, image: bytes) -> list[tuple[tuple[float, ...], str]]:
         frame, codecs = self.serving.frame, self.serving.codecs
         found = max((codec.parse(text).objects for codec in codecs.values()), key=len, default=[])
-        size = viewed_size(image)
+        turned = frame.get('apply_exif', False)
+        size = viewed_size(image, apply_exif=turned)
+        orientation = exif_orientation(image) if turned else 1
         boxes = []
         for entry in found:
             box = stored_box(entry.box, size, tuple(frame['size']), frame['resize'])
+            box = turn_back(box, orientation)
             boxes.append((tuple(float(x) for x in clip_box(box)), entry.label))
         return boxes
 
