@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +16,13 @@ from vlm.runner.session import quiet_libraries
 from vlm.runner.show_tasks import prepare
 from vlm.vocab_training import train_vocabulary
 
+# What tasks write as one token each: the sentinels of span corruption and split captioning, as many
+# as T5 has, and the mask codes of segmentation, as many as PaliGemma has. Where they begin -> all.
+MARKS = {
+    '<extra_id_': [f'<extra_id_{i}>' for i in range(100)],
+    '<seg': [f'<seg{i:03d}>' for i in range(128)],
+}
+
 
 def train_vocabulary_of_tasks(
     flags: GinFlags,
@@ -28,12 +35,18 @@ def train_vocabulary_of_tasks(
     """Trains on the `train` split of each task and writes the model file."""
     with quiet_libraries():
         prepare(flags, modules)
-        texts = itertools.chain.from_iterable(texts_of(task, records) for task in tasks)
-        trained = train_vocabulary(texts, output, size)
+        texts = list(itertools.chain.from_iterable(texts_of(task, records) for task in tasks))
+        trained = train_vocabulary(texts, output, size, extra_pieces=marks_in(texts))
     Console(highlight=False, soft_wrap=True).print(
         f'{output}: {trained.size:,} tokens, {len(trained.location_ids):,} of them locations.'
     )
     return 0
+
+
+def marks_in(texts: Iterable[str]) -> list[str]:
+    """The pieces that these texts want whole: sentinels and mask codes, all if there is any."""
+    found = {mark for mark in MARKS for text in texts if mark in text}
+    return [piece for mark, pieces in MARKS.items() if mark in found for piece in pieces]
 
 
 def texts_of(task: str, records: int) -> Iterator[str]:
