@@ -15,12 +15,16 @@ PROMPT = 'caption en'
 
 
 def read(record: Record, prompt: str, rng: np.random.Generator) -> list[Pair]:
-    """One pair: one of `captions` (or the only `caption`) is the target, all are references."""
+    """One pair: one of `captions` (or the only `caption`) is the target, all are references.
+
+    A template may ask for the record's `language` ('en' if it has none).
+    """
     captions = record.get('captions') or record['caption']
     captions = [captions] if isinstance(captions, str) else captions
     captions = [caption for caption in captions if not is_blank(caption)] or ['']
     target = captions[int(rng.integers(len(captions)))]
-    return [Pair(fill(prompt), escape(target), tuple(captions))]
+    asked = fill(prompt, language=record.get('language', 'en'))
+    return [Pair(asked, escape(target), tuple(captions))]
 
 
 def add_captioning_task(

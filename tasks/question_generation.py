@@ -20,7 +20,8 @@ def read(record: Record, prompt: str, rng: np.random.Generator) -> list[Pair]:
     pairs = []
     for question, answers in asked:
         alike = [other for other, theirs in asked if set(answers) & set(theirs)]
-        prompt_text = fill(prompt, answer=draw(answers, rng))
+        language = record.get('language', 'en')
+        prompt_text = fill(prompt, answer=draw(answers, rng), language=language)
         pairs.append(Pair(prompt_text, escape(question), tuple(alike)))
     return pairs
 

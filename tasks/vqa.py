@@ -32,9 +32,17 @@ def draw(texts: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def read(record: Record, prompt: str, rng: np.random.Generator) -> list[Pair]:
-    """One pair a question: one of its answers is the target, all are references."""
+    """One pair a question: one of its answers is the target, all are references.
+
+    A template may ask for the record's `language` ('en' if it has none).
+    """
+    language = record.get('language', 'en')
     return [
-        Pair(fill(prompt, question=question), escape(draw(answers, rng)), answers)
+        Pair(
+            fill(prompt, question=question, language=language),
+            escape(draw(answers, rng)),
+            answers,
+        )
         for question, answers in questions_of(record)
     ]
 

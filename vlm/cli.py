@@ -98,6 +98,7 @@ def _parser() -> _Parser:
     tasks.add_argument('--module', default=[], action='append', help='import this module first')
     tasks.add_argument('--split', default='train', help='(default: train)')
     tasks.add_argument('--examples', type=int, default=2, help='how many (default: 2)')
+    tasks.add_argument('--mixture', metavar='NAME', help='rates, epochs and tokens of its tasks')
     tasks.add_argument('--images', help='a folder to save the pictures in')
     tasks.add_argument('--write_clean', metavar='FILE', help='with check: good rows as JSON lines')
     vocab = command('vocab', _vocab, "Train a vocabulary on tasks' prompts and answers.")
@@ -155,6 +156,10 @@ def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
         return check(flags, args.module, args.checked, args.split, args.write_clean)
     if args.checked or args.write_clean:
         raise UserError('`vlm tasks check NAME` checks a task, `vlm tasks NAME` shows examples.')
+    if args.mixture:
+        from vlm.runner.show_mixture import show_mixture
+
+        return show_mixture(flags, args.module, args.mixture)
     if args.name is None:
         return list_tasks(flags, args.module)
     return show_examples(flags, args.module, args.name, args.split, args.examples, args.images)

@@ -26,7 +26,14 @@ from vlm.runner.session import quiet_libraries
 
 console = Console(highlight=False, soft_wrap=True)
 
-SHIPPED = ('vlm.mixtures.demo',)
+SHIPPED = (
+    'vlm.mixtures.demo',
+    'vlm.mixtures.lit_decoder',  # and with it all public benchmarks
+    'vlm.mixtures.locca',
+    'vlm.mixtures.pali',
+    'vlm.mixtures.paligemma',
+)
+OPTIONAL = ['MODEL_DIR', 'TASK_FEATURE_LENGTHS', 'TRAIN_STEPS', 'BATCH_SIZE']
 LENGTHS = {'images': 1, 'inputs': 64, 'targets': 64}
 
 
@@ -89,7 +96,7 @@ def prepare(flags: config.GinFlags, modules: list[str]) -> dict[str, int]:
     if flags.files or flags.bindings:
         # Nothing is written here, so no run directory is needed.
         flags.bindings.insert(0, "MODEL_DIR = 'unused'")
-        loaded = config.load(flags, optional=['MODEL_DIR', 'TASK_FEATURE_LENGTHS'])
+        loaded = config.load(flags, optional=OPTIONAL)
         config.import_modules(loaded)
         config.register_tasks(loaded)
         lengths = dict(config.macro('TASK_FEATURE_LENGTHS', LENGTHS))
