@@ -9,13 +9,17 @@ from vlm.cli import main
 from vlm.data.image_files import encode_png
 
 TASKS = """
+from vlm.data.mixtures import add_mixture
 from vlm.data.sources import Jsonl
+from vlm.data.tasks import add_group
 from vlm.tasks.captioning import add_captioning_task
 from vlm.tasks.detection import add_detection_task
 
 SOURCE = Jsonl({'train': 'd.jsonl', 'good': 'good.jsonl', 'clean': 'out/clean.jsonl'})
-add_captioning_task('checked_captions', SOURCE)
-add_detection_task('checked_boxes', SOURCE)
+CAPTIONS = add_captioning_task('checked_captions', SOURCE)
+DETECTION = add_detection_task('checked_boxes', SOURCE)
+add_group('checked_group', SOURCE, [CAPTIONS, DETECTION])
+add_mixture('checked_mixture', rates={'checked_captions': 1, 'checked_boxes': 1})
 """
 GOOD = {'image': 'a.png', 'caption': 'a red circle', 'objects': []}
 BAD = [
@@ -35,7 +39,7 @@ def data(tmp_path, monkeypatch):
 
     import seqio
 
-    from vlm.data import tasks
+    from vlm.data import mixtures, tasks
 
     png = encode_png(np.zeros((8, 8, 3), np.uint8))
     (tmp_path / 'a.png').write_bytes(png)
@@ -45,10 +49,14 @@ def data(tmp_path, monkeypatch):
     monkeypatch.delenv('VLM_DATA_DIR', raising=False)
     yield tmp_path
     sys.modules.pop('checked_tasks', None)
-    for name in ('checked_captions', 'checked_boxes'):
-        if name in tasks._SPECS:
+    if 'checked_mixture' in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.remove('checked_mixture')
+        mixtures._SPECS.pop('checked_mixture')
+    for name in ('checked_captions', 'checked_boxes', 'checked_group'):
+        if name in seqio.TaskRegistry.names():
             seqio.TaskRegistry.remove(name)
-            tasks._SPECS.pop(name)
+            tasks._SPECS.pop(name, None)
+            tasks._GROUPS.pop(name, None)
 
 
 def write(path, rows: list) -> None:
@@ -86,6 +94,31 @@ def test_everything_wrong_is_counted_and_named(data, capsys):
     for kind, first in found.items():
         assert f'{kind}\n    {first}' in said
     assert '9 records, 2 good' in said  # the long one is no fault of the data's
+
+
+def test_groups_and_mixtures(data, capsys):
+    objects = [{'label': 'x', 'box': [0, 0, 1, 1]}]
+    write(data / 'd.jsonl', [{**GOOD, 'id': str(i), 'objects': objects} for i in range(3)])
+    assert check(task='checked_group') == 0
+    both = capsys.readouterr().out
+    assert check(task='checked_mixture') == 0
+    said = capsys.readouterr().out
+    assert said.count('3 records, 3 good') == 2
+
+    def tokens(text: str) -> list[int]:
+        return [
+            int(line.split('good. ')[1].split()[0])
+            for line in text.splitlines()
+            if 'good. ' in line
+        ]
+
+    assert tokens(both) == [sum(tokens(said))] and min(tokens(said)) > 0
+    write(data / 'd.jsonl', [{**GOOD, 'id': 'x', 'objects': [{'label': 'x'}]}])
+    assert check(task='checked_mixture') == 1
+    assert (
+        main(['tasks', 'check', 'checked_mixture', '--module=checked_tasks', '--write_clean=x'])
+        == 2
+    )
 
 
 def test_tokens_that_would_be_cut_are_counted(data, capsys):

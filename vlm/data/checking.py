@@ -43,26 +43,29 @@ class Checked:
 
 
 class RecordCheck:
-    """Checks the records of a task; it may be called in many threads at once.
+    """Checks the records of a task or group; it may be called in many threads at once.
 
     Args:
-      spec: the task.
+      specs: the task, or the members of the group.
       features: SeqIO's output features, for their vocabularies.
       lengths: how many tokens of `inputs` and `targets` there is room for.
     """
 
     def __init__(
-        self, spec: TaskSpec, features: Mapping[str, seqio.Feature], lengths: Mapping[str, int]
+        self,
+        specs: Sequence[TaskSpec],
+        features: Mapping[str, seqio.Feature],
+        lengths: Mapping[str, int],
     ):
-        self._spec, self._features, self._lengths = spec, features, lengths
-        self._prompt = template(spec.name, spec.prompt)
+        self._features, self._lengths = features, lengths
+        self._readers = [(spec.read, template(spec.name, spec.prompt)) for spec in specs]
 
     def __call__(self, record: Record) -> Checked:
         checked = Checked(record, [*_images(record), *_boxes(record)])
         # The same choices each time: a reader may draw one of several captions.
         rng = np.random.default_rng(0)
         try:
-            pairs = self._spec.read(record, self._prompt, rng)
+            pairs = [p for read, prompt in self._readers for p in read(record, prompt, rng)]
         except FAULTS as error:
             checked.findings.append(('unusable_records', f'{type(error).__name__}: {error}'))
             return checked

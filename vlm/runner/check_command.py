@@ -4,10 +4,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import seqio
 from rich.console import Console
 from rich.markup import escape
 
@@ -17,7 +18,7 @@ from vlm.data.examples import Record
 from vlm.data.sources.jsonl import encode_inline
 from vlm.data.sources.records import PATHS
 from vlm.data.sources.sharded import read_ahead
-from vlm.data.tasks import declared, spec_of
+from vlm.data.tasks import asked_of
 from vlm.errors import UserError, unknown_name
 from vlm.runner.config import GinFlags
 from vlm.runner.datasets import find_task_or_mixture
@@ -39,7 +40,7 @@ def check(
     Args:
       flags: gin's, which may register the task and give its lengths.
       modules: imported first.
-      name: a task declared with `add_task`.
+      name: a task, a group or a mixture; of a mixture every part is checked in its turn.
       split: one of its splits.
       write_clean: a new file for the good rows, which `sources.Jsonl` reads back.
     """
@@ -47,25 +48,34 @@ def check(
         raise UserError('`vlm tasks check` wants the name of a task: vlm tasks check NAME')
     with quiet_libraries():
         lengths = prepare(flags, modules)
-        if name not in declared():
-            raise unknown_name('task', name, declared())
-        task = find_task_or_mixture(name)
-        if split not in task.splits:
-            raise unknown_name('split', split, task.splits, f'of {name}')
-        bad_data.clear()
-        checks = RecordCheck(spec_of(name), task.output_features, lengths)
-        results = read_ahead(checks, task.source.records(split), readers=os.cpu_count() or 1)
-        total = task.source.num_input_examples(split)
-        with _writer(write_clean) as write, ProgressBar(f'check {name}', total) as bar:
-            tally = _Tally()
-            for checked in results:
-                if tally.add(checked):
-                    write(checked.record)
-                if tally.records % SHOW_PERIOD == 0:
-                    bar.update(tally.records, {'good': float(tally.good)})
-            bar.update(tally.records)
-    tally.show(name, split, write_clean)
-    return 1 if tally.anything_wrong else 0
+        tasks = seqio.get_subtasks(find_task_or_mixture(name))
+        if write_clean and len(tasks) > 1:
+            raise UserError(f'--write_clean writes the rows of one task; {name} is a mixture.')
+        for task in tasks:
+            if split not in task.splits:
+                raise unknown_name('split', split, task.splits, f'of {task.name}')
+        wrong = [_check_task(task, lengths, split, write_clean) for task in tasks]
+    return int(any(wrong))
+
+
+def _check_task(
+    task: seqio.Task, lengths: Mapping[str, int], split: str, write_clean: str | None
+) -> bool:
+    """Checks and reports one task or group; returns whether anything is wrong."""
+    bad_data.clear()
+    checks = RecordCheck(asked_of(task.name), task.output_features, lengths)
+    results = read_ahead(checks, task.source.records(split), readers=os.cpu_count() or 1)
+    total = task.source.num_input_examples(split)
+    with _writer(write_clean) as write, ProgressBar(f'check {task.name}', total) as bar:
+        tally = _Tally()
+        for checked in results:
+            if tally.add(checked):
+                write(checked.record)
+            if tally.records % SHOW_PERIOD == 0:
+                bar.update(tally.records, {'good': float(tally.good)})
+        bar.update(tally.records)
+    tally.show(task.name, split, write_clean)
+    return tally.anything_wrong
 
 
 class _Tally:
