@@ -21,7 +21,8 @@ def zoom_and_flip(
     is continued by its edge pixels, but not at an edge that an object touches: that object would be
     continued, too, and its box be wrong.
     """
-    boxes = np.array([entry['box'] for entry in record['objects']], np.float64).reshape(-1, 4)
+    objects = record.get('objects', ())
+    boxes = np.array([entry['box'] for entry in objects], np.float64).reshape(-1, 4)
     # Without objects the middle is kept, or the window could miss the image.
     kept = boxes if len(boxes) else np.full((1, 4), 0.5)
     low, high = kept[:, :2].min(0), kept[:, 2:].max(0)
@@ -32,12 +33,10 @@ def zoom_and_flip(
     moved = to_region(boxes, window)
     if mirrored:
         moved = flip_horizontal(moved)
-    objects = [
-        {**entry, 'box': box.tolist()} for entry, box in zip(record['objects'], moved, strict=True)
-    ]
+    placed = [{**entry, 'box': box.tolist()} for entry, box in zip(objects, moved, strict=True)]
     view = View(window, mirrored)
     images = [attach_view(data, view) for data in record['images']]
-    return {**record, 'images': images, 'objects': objects}
+    return {**record, 'images': images, **({'objects': placed} if objects else {})}
 
 
 def _window(low: float, high: float, side: float, rng: np.random.Generator) -> tuple[float, float]:

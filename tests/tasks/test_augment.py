@@ -139,3 +139,12 @@ def test_without_objects_the_middle_stays_in_view():
         assert moved['objects'] == []
         y0, x0, y1, x1 = split_view(moved['images'][0])[1].region
         assert y0 <= 0.5 + 1e-6 and x0 <= 0.5 + 1e-6 and y1 >= 0.5 - 1e-6 and x1 >= 0.5 - 1e-6
+
+
+def test_a_picture_without_objects_keeps_its_middle():
+    record = {'id': 'a', 'images': picture()['images'], 'label': 'cat'}
+    moved = zoom_and_flip(record, np.random.default_rng(0))
+    assert 'objects' not in moved and moved['label'] == 'cat'
+    view = split_view(moved['images'][0])[1]
+    y0, x0, y1, x1 = view.region
+    assert 0.8 <= y1 - y0 <= 1.25 and y0 <= 0.5 <= y1 and x0 <= 0.5 <= x1
