@@ -27,6 +27,20 @@ def add_classification_task(
     prompt: str = PROMPT,
     metrics: Sequence[MetricFn] = (exact_match,),
     augment: Augmentation | None = None,
+    labels: Sequence[str] = (),
 ) -> TaskSpec:
-    """Registers a task over records with the `label` of the image, the name of its class."""
-    return add_task(name, source, read, prompt, metrics, exact_match_per_example, augment=augment)
+    """Registers a task over records with the `label` of the image, the name of its class.
+
+    Training is the same with `labels`, the names of all classes; an evaluation then scores each of
+    them as the answer and takes the likeliest, where without them it decodes a text.
+    """
+    return add_task(
+        name,
+        source,
+        read,
+        prompt,
+        metrics,
+        exact_match_per_example,
+        augment=augment,
+        labels=labels,
+    )

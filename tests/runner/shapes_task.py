@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from vlm.data.examples import HIDDEN
 from vlm.data.image_files import encode_png
 from vlm.data.sources import RecordSource
+from vlm.data.tasks import amend
+from vlm.metrics.submissions import vqa_submission
+from vlm.tasks.classification import add_classification_task
 from vlm.tasks.locca import add_aref_task
 from vlm.tasks.vqa import add_vqa_task
 
@@ -30,6 +34,7 @@ def read_squares(split):
             'images': [image],
             'questions': ['what color is it?'],
             'answers': [name],
+            'label': name,
             'objects': [{'label': f'{name} square', 'box': box}],
         }
 
@@ -37,3 +42,18 @@ def read_squares(split):
 SPLITS = {'train': 48, 'test': TEST_RECORDS, 'broken': TEST_RECORDS}
 add_vqa_task('squares', RecordSource(read_squares, SPLITS))
 add_aref_task('squares_aref', RecordSource(read_squares, SPLITS))
+add_classification_task(
+    'squares_scored',
+    RecordSource(read_squares, SPLITS),
+    prompt='answer en what color is it?',
+    labels=('a purple one', 'blue', 'green', 'red'),
+)
+
+
+def read_unanswered(split):
+    """The same, as of a benchmark that keeps its answers."""
+    return ({**record, 'answers': [[HIDDEN]]} for record in read_squares(split))
+
+
+SENT = add_vqa_task('squares_sent', RecordSource(read_unanswered, SPLITS))
+amend(SENT, submission=vqa_submission)

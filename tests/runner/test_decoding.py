@@ -12,7 +12,7 @@ from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
 from vlm.model import VisionTextModel
 from vlm.runner.mesh import DataMesh
-from vlm.runner.predict import BatchPredictor
+from vlm.runner.predict import BatchPredictor, _LabelPrediction
 
 
 @pytest.fixture(scope='module')
@@ -43,6 +43,52 @@ def test_only_allowed_tokens_are_predicted(vlm, run, tmp_path):
     assert vlm(*arguments, *flags(allowed_ids=ids)) == 0
     found = predictions(target)
     assert found[1] == 'green' and 'red' not in found and 'blue' not in found
+
+
+def test_labels_are_scored_and_not_decoded(vlm, run):
+    # Two ids can be neither decoded nor scored as one of the labels; decoding them would show.
+    flag = "--gin.EVAL_MIXTURE_OR_TASK_NAME='squares_scored'"
+    assert vlm('eval', str(run), flag, *flags(allowed_ids=(5, 6))) == 0
+    assert predictions(run / 'inference' / 'squares_scored-000060.jsonl') == [
+        'red', 'green', 'blue'
+    ] * 3  # fmt: skip
+    rows = [json.loads(line) for line in (run / 'predictions.jsonl').read_text().splitlines()]
+    assert [row['task'] for row in rows] == ['squares_scored'] * 9
+    assert {row['score'] for row in rows} == {1.0}
+
+
+def test_answers_for_a_server(vlm, run, tmp_path, capsys):
+    target = tmp_path / 'out.jsonl'
+    arguments = ['infer', str(run), '--task=squares_sent', '--split=test', f'--output={target}']
+    assert vlm(*arguments) == 0
+    assert 'out.submission.json' in capsys.readouterr().out
+    sent = json.loads((tmp_path / 'out.submission.json').read_text())
+    assert sent[:2] == [
+        {'question_id': 0, 'answer': 'red'},
+        {'question_id': 1, 'answer': 'green'},
+    ]
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert {row['score'] for row in rows} == {None}
+
+
+def test_scores_without_answers_are_left_out(vlm, run):
+    assert vlm('eval', str(run), "--gin.EVAL_MIXTURE_OR_TASK_NAME='squares_sent'") == 0
+    assert json.loads((run / 'scores.json').read_text())['scores'] == []
+    assert (run / 'inference' / 'squares_sent-000060.submission.json').exists()
+
+
+def test_more_labels_than_are_scored_at_once():
+    class Scorer(VisionTextModel):
+        def __init__(self):
+            pass
+
+        def score_labels(self, params, batch, labels, max_decode_length):
+            assert labels.shape == (64, 2)
+            return jax.numpy.tile(labels[:, 0] * -1.0 * (labels[:, 0] != 72), (3, 1))
+
+    labels = [[i, 1] for i in range(3, 103)]
+    predict = _LabelPrediction(Scorer(), labels, 4)
+    assert predict(None, {}, None).tolist() == [[72, 1]] * 3
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,15 @@ from vlm.runner.datasets import DatasetConfig
 from vlm.runner.evaluate import Scores
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
-from vlm.runner.predict import BatchPredictor, unanswered_ids
+from vlm.runner.predict import BatchPredictor, label_ids, unanswered_ids
 from vlm.runner.progress import ProgressBar, clock
 from vlm.runner.report import write_report
-from vlm.runner.results import read_examples, result_rows
+from vlm.runner.results import (
+    read_examples,
+    result_rows,
+    submission_path,
+    write_submission,
+)
 from vlm.runner.session import (
     Session,
     command_line,
@@ -118,9 +123,16 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
         _, params, mesh = _latest(session)
         batch = trainer.evaluation.batch_size if trainer.evaluation else data.batch_size
         decoding = trainer.evaluation.decoding if trainer.evaluation else DecodingConfig()
-        unanswered = unanswered_ids(output_features()['targets'].vocabulary)
+        vocabulary = output_features()['targets'].vocabulary
+        unanswered = unanswered_ids(vocabulary)
         predictor = BatchPredictor(
-            trainer.model, mesh, batch, lengths['targets'], unanswered, decoding
+            trainer.model,
+            mesh,
+            batch,
+            lengths['targets'],
+            unanswered,
+            decoding,
+            label_ids(spec.labels, vocabulary),
         )
         known = read_examples(examples)
         answers = []
@@ -129,9 +141,13 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
                 answers.append(row)
                 bar.update(len(answers), {})
         target = Path(output) if output else session.run.inference / f'{task}-{split}.jsonl'
-        session.run.write_lines(target, result_rows(spec, known, answers))
+        rows = result_rows(spec, known, answers)
+        session.run.write_lines(target, rows)
+        sent = write_submission(spec, rows, session.run, submission_path(target))
     _tell_bad_data()
     console.print(f'{len(answers)} answers in {target}')
+    if sent:
+        console.print(f'For the evaluation server: {submission_path(target)}')
     return 0
 
 

@@ -21,9 +21,15 @@ from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.families import family_rows
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
-from vlm.runner.predict import BatchPredictor, unanswered_ids
+from vlm.runner.predict import BatchPredictor, label_ids, unanswered_ids
 from vlm.runner.progress import ProgressBar
-from vlm.runner.results import read_examples, result_rows
+from vlm.runner.results import (
+    is_hidden,
+    read_examples,
+    result_rows,
+    submission_path,
+    write_submission,
+)
 from vlm.runner.run_dir import RunDir
 
 Scores = list[dict[str, Any]]
@@ -73,15 +79,21 @@ class Evaluation:
         evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS)
         outputs, metrics = self._predict_all(evaluator, model, params, mesh)
         scores, unreadable, count = [], {}, 0
+        predictions: list[dict[str, Any]] = []
         for task in evaluator.eval_tasks:
             spec = spec_of(task.name)
             examples = read_examples(evaluator.cached_task_datasets[task.name])
             rows = result_rows(spec, examples, outputs[task.name], run, step)
-            run.write_lines(run.inference / f'{task.name}-{step:06d}.jsonl', rows)
-            scores += _score_rows(spec, metrics[task.name], len(examples), step)
+            target = run.inference / f'{task.name}-{step:06d}.jsonl'
+            run.write_lines(target, rows)
+            write_submission(spec, rows, run, submission_path(target))
+            predictions += [{'task': task.name, **row} for row in rows]
+            if not all(map(is_hidden, examples)):
+                scores += _score_rows(spec, metrics[task.name], len(examples), step)
             count += len(examples)
             if named := [row['id'] for row in rows if row['prediction'] is None]:
                 unreadable[task.name] = named
+        run.write_lines(run.predictions, predictions)
         scores += family_rows(scores)
         run.write_json(
             run.scores,
@@ -112,9 +124,15 @@ class Evaluation:
         self, evaluator: seqio.Evaluator, model: VisionTextModel, params: Any, mesh: DataMesh
     ) -> tuple[dict[str, Sequence[np.ndarray]], Mapping[str, Mapping[str, float]]]:
         """Predicted ids and metric values by task."""
-        unanswered = unanswered_ids(output_features()['targets'].vocabulary)
+        vocabulary = output_features()['targets'].vocabulary
+        unanswered = unanswered_ids(vocabulary)
         length = self.task_feature_lengths['targets']
-        predictor = BatchPredictor(model, mesh, self.batch_size, length, unanswered, self.decoding)
+        make = functools.partial(
+            BatchPredictor, model, mesh, self.batch_size, length, unanswered, self.decoding
+        )
+        free = make()
+        # SeqIO hands over a task's data set, not its name.
+        names = {id(ds): name for name, ds in evaluator.cached_model_datasets.items()}
         total = sum(len(ds) for ds in evaluator.cached_task_datasets.values())
         done = 0
         with ProgressBar('evaluate', total) as bar:
@@ -125,6 +143,8 @@ class Evaluation:
                 bar.update(done, {})
 
             def predict(dataset: tf.data.Dataset) -> list[tuple[int, np.ndarray]]:
+                labels = label_ids(spec_of(names[id(dataset)]).labels, vocabulary)
+                predictor = free if labels is None else make(labels)
                 return list(predictor(params, dataset, advance))
 
             metrics, outputs = evaluator.evaluate(compute_metrics=True, predict_fn=predict)

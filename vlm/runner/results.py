@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vlm.boxes import clip_box
 from vlm.data.envelope import untag_image
+from vlm.data.examples import HIDDEN
 from vlm.data.features import output_features
 from vlm.data.frames import Frame, image_frame, stored_box_of
 from vlm.data.image_files import ImageError, decode_image, encode_png
@@ -32,6 +33,26 @@ class Example:
     def target(self) -> Any:
         """What metrics compare with."""
         return postprocess('', {'meta': json.dumps(self.meta)}, is_target=True)
+
+
+def is_hidden(example: Example) -> bool:
+    """Whether only an evaluation server knows the answer."""
+    return example.meta.get('references') == [HIDDEN]
+
+
+def submission_path(predictions: Path) -> Path:
+    """Where the server's file of a file of predictions goes."""
+    return predictions.with_suffix('.submission.json')
+
+
+def write_submission(
+    spec: TaskSpec, rows: Sequence[Mapping[str, Any]], run: RunDir, path: Path
+) -> bool:
+    """Writes what the task's evaluation server takes; returns whether there is such a server."""
+    if spec.submission is None:
+        return False
+    run.write_json(path, spec.submission(rows))
+    return True
 
 
 def read_examples(dataset: tf.data.Dataset) -> list[Example]:
@@ -59,6 +80,10 @@ def result_rows(
     if spec.score is not None and texts:
         scores = spec.score([example.target for example in examples], texts)
     frame = image_frame()
+    scores = [
+        None if is_hidden(example) else score
+        for example, score in zip(examples, scores, strict=True)
+    ]
     rows = []
     for i, (example, text, score) in enumerate(zip(examples, texts, scores, strict=True)):
         row = _row(spec, frame, example, text, score)

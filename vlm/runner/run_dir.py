@@ -7,7 +7,8 @@ checkpoints/     Orbax
 weights.json     what public checkpoints gave: restored, resized, new, unused
 metrics.jsonl    one line a log point; the same numbers as TensorBoard events beside it
 scores.json      the last evaluation
-inference/       predictions, one file a task and step
+predictions.jsonl  the last evaluation's answers, of all tasks
+inference/       the same, one file a task and step; files for evaluation servers
 summary.json     machine, versions, time
 report.html      all of it as one page
 """
@@ -34,6 +35,7 @@ class RunDir:
         self.metrics = self.path / 'metrics.jsonl'
         self.scores = self.path / 'scores.json'
         self.inference = self.path / 'inference'
+        self.predictions = self.path / 'predictions.jsonl'
         self.summary = self.path / 'summary.json'
 
     def create(self) -> None:
