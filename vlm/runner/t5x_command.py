@@ -1,0 +1,89 @@
+"""`vlm export` and `vlm import`: whole models of ours from and to T5X."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vlm.errors import UserError, unknown_name
+from vlm.runner.checkpoints import Checkpoints
+from vlm.runner.config import GinFlags
+from vlm.runner.mesh import DataMesh
+from vlm.runner.session import Session, open_session, quiet_libraries, write_run_files
+from vlm.runner.state import TrainState
+from vlm.runner.t5x_checkpoints import (
+    find_t5x_checkpoint,
+    optimizer_state_of,
+    params_of,
+    read_t5x,
+    write_t5x,
+)
+from vlm.runner.train import frozen_parameters
+
+FORMATS = ('t5x',)
+
+
+def export(flags: GinFlags, run_dir: str, format: str, output: str | None) -> int:
+    """Writes the latest checkpoint of a run as one that `t5x.train`, `eval` and `infer` restore."""
+    if format not in FORMATS:
+        raise unknown_name('format', format, FORMATS, '--format')
+    with quiet_libraries():
+        session = open_session(flags, run_dir)
+        checkpoints = Checkpoints(session.run.checkpoints, session.trainer.checkpoints)
+        try:
+            if checkpoints.latest_step is None:
+                raise UserError(f'{run_dir} has no complete checkpoint yet.')
+            state = checkpoints.restore(_abstract_state(session))
+        finally:
+            checkpoints.close()
+        folder = Path(output).expanduser().resolve() if output else session.run.path / format
+        print(write_t5x(folder, state))
+    return 0
+
+
+def import_checkpoint(flags: GinFlags, checkpoint: str) -> int:
+    """Makes a run directory, MODEL_DIR, of a checkpoint that `t5x.train` wrote.
+
+    `vlm eval`, `infer` and `ask` take it like any other, and `vlm train` goes on from its step:
+    with the optimizer's state if the same optimizer of ours wrote it, else with a new one.
+    """
+    with quiet_libraries():
+        found = find_t5x_checkpoint(checkpoint)
+        session = open_session(flags)
+        checkpoints = Checkpoints(session.run.checkpoints, session.trainer.checkpoints)
+        try:
+            if checkpoints.latest_step is not None:
+                raise UserError(f'MODEL_DIR {session.run.path} holds a run: choose another.')
+            state, kept = _state_of(session, read_t5x(found))
+            write_run_files(session)
+            checkpoints.save(state)
+        finally:
+            checkpoints.close()
+    with_state = "with the optimizer's state" if kept else 'the optimizer starts anew'
+    print(f'{found}: step {int(state.step)}, {with_state}. Run: {session.run.path}')
+    return 0
+
+
+def _state_of(session: Session, tree: dict[str, Any]) -> tuple[TrainState, bool]:
+    """The state of a run from T5X's tree, and whether that held the optimizer's."""
+    params = params_of(tree, session.abstract_params)
+    fresh = _new_state(session, jax.tree.map(jnp.asarray, params))
+    restored = optimizer_state_of(tree, fresh.opt_state)
+    step = jnp.asarray(tree['state']['step'], jnp.int32)
+    opt_state = fresh.opt_state if restored is None else restored
+    return fresh.replace(step=step, opt_state=opt_state), restored is not None
+
+
+def _new_state(session: Session, params: Any) -> TrainState:
+    config = session.trainer.optimizer
+    optimizer = config.transformation(frozen_parameters(session.trainer.model))
+    return TrainState.create(params, optimizer, config.ema_decay is not None)
+
+
+def _abstract_state(session: Session) -> TrainState:
+    shapes = jax.eval_shape(lambda params: _new_state(session, params), session.abstract_params)
+    everywhere = DataMesh().replicated
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
+    )
