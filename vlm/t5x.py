@@ -118,15 +118,10 @@ class T5XModel:
         return self.loss_fn(params, batch, None)
 
     def predict_batch(
-        self,
-        params: PyTree,
-        batch: Batch,
-        rng: Array | None = None,
-        num_decodes: int | None = None,
-        return_all_decodes: bool = False,
+        self, params: PyTree, batch: Batch, rng: Array | None = None, **options: Any
     ) -> Int[Array, 'B *R T']:
-        """The answers of `predict_batch_with_aux`."""
-        return self.predict_batch_with_aux(params, batch, rng, num_decodes, return_all_decodes)[0]
+        """The answers of `predict_batch_with_aux`, whose options and gin bindings it shares."""
+        return self.predict_batch_with_aux(params, batch, rng, **options)[0]
 
     def predict_batch_with_aux(
         self,

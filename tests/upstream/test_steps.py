@@ -20,7 +20,7 @@ from vlm.runner.state import TrainState, flat_names
 from vlm.runner.t5x_checkpoints import optimizer_state_of, params_of, read_t5x
 from vlm.runner.train import frozen_parameters, make_train_step
 
-from miniature import make_batch
+from miniature import make_batch, random_params
 
 pytestmark = [pytest.mark.t5x, pytest.mark.usefixtures('quick_compilation')]
 
@@ -154,6 +154,26 @@ def test_microbatches_train_like_the_whole_batch():
     state, _ = steps_of_ours(model, optimizer, params, batch, 3)
     steps_of_t5x(upstream.trainer, batch, 3)
     assert_close(upstream.trainer.train_state.params, state.params)
+
+
+def test_decoding_is_bound_on_our_class_as_in_t5x():
+    import gin
+
+    from vlm import t5x
+
+    gin.parse_config("""
+from __gin__ import dynamic_registration
+from vlm import t5x
+
+t5x.T5XModel.predict_batch_with_aux:
+  num_decodes = 3
+  return_all_decodes = True
+""")
+    model = make_model()
+    batch = batch_of(model)
+    params = random_params(model.module, batch)
+    bound = gin.get_configurable(t5x.T5XModel)(model, task_feature_lengths={'targets': 4})
+    assert bound.predict_batch(params, batch).shape == (4, 3, 4)
 
 
 def t5x_adafactor():
