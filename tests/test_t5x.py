@@ -35,7 +35,6 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 KNOWN_TO_BOTH = {
     'vocab', 'embed', 'mlp', 'heads', 'kv', 'joined_kv', 'relpos_buckets', 'layers', None,
 }  # fmt: skip
-SHARED = ('module', 'input_vocabulary', 'output_vocabulary', 'FEATURE_CONVERTER_CLS')
 ROWS = [[([3, 4, 1], [5, 6, 1])], [([3, 1], [7, 1])]]
 
 
@@ -161,11 +160,10 @@ def test_losses_as_t5x_calls_for_them(adapter):
 
 @pytest.mark.parametrize('normalizer, share', [('tokens', 0.5), ('sequence', 0.5), ('sum', 1.0)])
 def test_gradients_of_microbatches_add_up_to_one_of_the_batch(adapter, normalizer, share):
-    ours = SimpleNamespace(**{name: None for name in SHARED}, loss_normalizer=normalizer)
-    ours.loss_fn = lambda params, batch, rng: (8.0, {})
-    model = adapter.T5XModel(ours, num_microbatches=2)
-    assert model.eval_fn({}, {'images': [0]})[0] == 8.0 * share
-    assert adapter.T5XModel(ours).eval_fn({}, {'images': [0]})[0] == 8.0
+    ours, batch = make_model(loss_normalizer=normalizer), {'images': jnp.zeros(3)}
+    ours.loss_fn = lambda params, batch, rng: (jnp.array(8.0), {})
+    assert adapter.T5XModel(ours, num_microbatches=2).eval_fn({}, batch)[0] == 8.0 * share
+    assert adapter.T5XModel(ours).eval_fn({}, batch)[0] == 8.0
 
 
 def infer_step(method, params, batch, rng, **options):

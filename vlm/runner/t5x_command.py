@@ -34,7 +34,7 @@ def export(flags: GinFlags, run_dir: str, format: str, output: str | None) -> in
         try:
             if checkpoints.latest_step is None:
                 raise UserError(f'{run_dir} has no complete checkpoint yet.')
-            state = checkpoints.restore(_abstract_state(session))
+            state = checkpoints.restore(_zero_state(session))
         finally:
             checkpoints.close()
         folder = Path(output).expanduser().resolve() if output else session.run.path / format
@@ -81,9 +81,7 @@ def _new_state(session: Session, params: Any) -> TrainState:
     return TrainState.create(params, optimizer, config.ema_decay is not None)
 
 
-def _abstract_state(session: Session) -> TrainState:
-    shapes = jax.eval_shape(lambda params: _new_state(session, params), session.abstract_params)
-    everywhere = DataMesh().replicated
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
-    )
+def _zero_state(session: Session) -> TrainState:
+    """A state of zeros, placed as a run's: what a checkpoint is restored like."""
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), session.abstract_params)
+    return jax.device_put(_new_state(session, params), DataMesh().replicated)
