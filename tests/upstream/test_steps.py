@@ -51,6 +51,7 @@ def batch_of(model, images=1):
 def t5x_trainer(model, optimizer, batch, num_microbatches=None):
     """T5X's Trainer over a freshly drawn state, with the objects that checkpoints need."""
     from t5x import partitioning, trainer, utils
+
     from vlm import t5x
 
     ours = t5x.T5XModel(model, optimizer, num_microbatches=num_microbatches)
@@ -178,6 +179,7 @@ t5x.T5XModel.predict_batch_with_aux:
 
 def t5x_adafactor():
     from t5x import adafactor
+
     from vlm import t5x
 
     return adafactor.Adafactor(1e-2, logical_factor_rules=t5x.factor_rules())

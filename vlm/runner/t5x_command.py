@@ -71,7 +71,7 @@ def _state_of(session: Session, tree: dict[str, Any]) -> tuple[TrainState, bool]
     fresh = _new_state(session, jax.tree.map(jnp.asarray, params))
     restored = optimizer_state_of(tree, fresh.opt_state)
     step = jnp.asarray(tree['state']['step'], jnp.int32)
-    opt_state = fresh.opt_state if restored is None else restored
+    opt_state = fresh.opt_state if restored is None else jax.tree.map(jnp.asarray, restored)
     return fresh.replace(step=step, opt_state=opt_state), restored is not None
 
 
