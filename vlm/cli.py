@@ -87,12 +87,6 @@ def _parser() -> _Parser:
     infer.add_argument('--task', required=True, help='a registered task')
     infer.add_argument('--split', default='test', help='its split (default: test)')
     infer.add_argument('--output', help='JSON lines (default: RUN_DIR/inference/TASK-SPLIT.jsonl)')
-    export = command('export', _export, 'Write the model of a run in the form of another engine.')
-    export.add_argument('run_dir', help='what `vlm train` wrote')
-    export.add_argument('--format', default='t5x', help='t5x: a checkpoint of T5X (default)')
-    export.add_argument('--output', help='the folder to write in (default: RUN_DIR/t5x)')
-    imported = command('import', _import, 'Make a run of a checkpoint that T5X trained.')
-    imported.add_argument('checkpoint', help="a folder checkpoint_STEP, or T5X's MODEL_DIR")
     ask = command('ask', _ask, 'Ask a trained model about an image.', gin=False)
     ask.add_argument('run_dir', help='what `vlm train` wrote')
     ask.add_argument('image', help='a JPEG, PNG, GIF, BMP or WebP file')
@@ -116,9 +110,11 @@ def _parser() -> _Parser:
     export = command('export', _export, 'Write the weights of a run for other programs.', gin=False)
     export.add_argument('run_dir', help='what `vlm train` wrote')
     export.add_argument(
-        '--format', default='safetensors', help='safetensors (default), or hf for transformers'
+        '--format', default='safetensors', help='safetensors (default), hf for transformers, or t5x'
     )
-    export.add_argument('--output', help='a folder (default: RUN_DIR/export)')
+    export.add_argument('--output', help='a folder (default: RUN_DIR/export/FORMAT)')
+    imported = command('import', _import, 'Make a run of a checkpoint that T5X trained.')
+    imported.add_argument('checkpoint', help="a folder checkpoint_STEP, or T5X's MODEL_DIR")
     report = command('report', _report, 'Write report.html of a run again.', gin=False)
     report.add_argument('run_dir', help='what `vlm train` wrote')
     return parser
@@ -143,20 +139,6 @@ def _infer(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     from vlm.runner.commands import infer
 
     return infer(flags, args.run_dir, args.task, args.split, args.output)
-
-
-def _export(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    _load_tensorflow()
-    from vlm.runner.t5x_command import export
-
-    return export(flags, args.run_dir, args.format, args.output)
-
-
-def _import(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    _load_tensorflow()
-    from vlm.runner.t5x_command import import_checkpoint
-
-    return import_checkpoint(flags, args.checkpoint)
 
 
 def _ask(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
@@ -199,6 +181,13 @@ def _export(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     from vlm.runner.export_command import export
 
     return export(args.run_dir, args.format, args.output)
+
+
+def _import(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _load_tensorflow()
+    from vlm.runner.t5x_command import import_checkpoint
+
+    return import_checkpoint(flags, args.checkpoint)
 
 
 def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821

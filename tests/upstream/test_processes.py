@@ -123,7 +123,7 @@ def test_both_engines_infer_the_same_answers_and_keep_ids(t5x, trained, imported
 
 
 def test_both_evaluators_give_the_same_values(t5x, imported, folder):
-    assert main(['export', str(imported), f'--output={folder / "exported"}']) == 0
+    assert main(['export', str(imported), '--format=t5x', f'--output={folder / "exported"}']) == 0
     t5x('eval', 'eval', CHECKPOINT_PATH=str(folder / 'exported' / 'checkpoint_60'),
         EVAL_OUTPUT_DIR=str(folder / 'scores'))  # fmt: skip
     assert main(['eval', str(imported)]) == 0

@@ -1,4 +1,4 @@
-"""`vlm export` and `vlm import`: whole models of ours from and to T5X."""
+"""Whole runs to T5X (`vlm export --format t5x`) and from it (`vlm import`)."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vlm.errors import UserError, unknown_name
+from vlm.errors import UserError
 from vlm.runner.checkpoints import Checkpoints
 from vlm.runner.config import GinFlags
 from vlm.runner.mesh import DataMesh
+from vlm.runner.run_dir import RunDir
 from vlm.runner.session import Session, open_session, quiet_libraries, write_run_files
 from vlm.runner.state import TrainState
 from vlm.runner.t5x_checkpoints import (
@@ -21,25 +22,22 @@ from vlm.runner.t5x_checkpoints import (
 )
 from vlm.runner.train import frozen_parameters
 
-FORMATS = ('t5x',)
 
+def export_t5x(run: RunDir, folder: Path) -> tuple[int, Path]:
+    """Writes the latest checkpoint of a run as one that `t5x.train`, `eval` and `infer` restore.
 
-def export(flags: GinFlags, run_dir: str, format: str, output: str | None) -> int:
-    """Writes the latest checkpoint of a run as one that `t5x.train`, `eval` and `infer` restore."""
-    if format not in FORMATS:
-        raise unknown_name('format', format, FORMATS, '--format')
+    Returns its step and `folder/checkpoint_STEP`.
+    """
     with quiet_libraries():
-        session = open_session(flags, run_dir)
-        checkpoints = Checkpoints(session.run.checkpoints, session.trainer.checkpoints)
+        session = open_session(GinFlags([], [], []), str(run.path))
+        checkpoints = Checkpoints(run.checkpoints, session.trainer.checkpoints)
         try:
             if checkpoints.latest_step is None:
-                raise UserError(f'{run_dir} has no complete checkpoint yet.')
+                raise UserError(f'{run.path} has no complete checkpoint yet.')
             state = checkpoints.restore(_zero_state(session))
         finally:
             checkpoints.close()
-        folder = Path(output).expanduser().resolve() if output else session.run.path / format
-        print(write_t5x(folder, state))
-    return 0
+        return int(state.step), write_t5x(folder.resolve(), state)
 
 
 def import_checkpoint(flags: GinFlags, checkpoint: str) -> int:
