@@ -313,6 +313,12 @@ def test_averaged_parameters_are_refused(adapter):
         adapter.T5XModel(make_model(), optimizer)
 
 
+def test_public_weights_are_refused_rather_than_passed_over(adapter):
+    with pytest.raises(UserError, match=r'^b16\.npz \(VISION_CHECKPOINT or TEXT_CHECKPOINT\)'):
+        adapter.T5XModel(make_model(), public_checkpoints=[None, 'b16.npz'])
+    adapter.T5XModel(make_model(), public_checkpoints=[None, None])
+
+
 def test_the_logged_rate_is_the_applied_one_and_periods_are_numbers(adapter):
     schedule = optax.constant_schedule(0.5)
     assert adapter.learning_rate(Optimizer(optax.adamw, schedule)) is schedule

@@ -6,7 +6,7 @@ beside this package and what differs from `vlm train`.
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -67,9 +67,10 @@ class T5XModel:
       num_microbatches: T5X's: it adds up their gradients, so a loss that is a mean is divided by
         their number.
       registered: what gin's REGISTER lists: its calls are made before the model is.
+      public_checkpoints: VISION_CHECKPOINT and TEXT_CHECKPOINT, which T5X would pass over.
 
     Raises:
-      UserError: an optimizer of ours that averages parameters, which T5X cannot.
+      UserError: an optimizer of ours that averages parameters, or public checkpoints.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class T5XModel:
         task_feature_lengths: Mapping[str, int] | None = None,
         num_microbatches: int | None = None,
         registered: Any = (),
+        public_checkpoints: Sequence[str | None] = (),
     ):
+        _refuse_public(public_checkpoints)
         self.model = model
         self.module = model.module
         self.input_vocabulary = model.input_vocabulary
@@ -165,6 +168,15 @@ class T5XModel:
     def score_batch(self, params: PyTree, batch: Batch, return_intermediates: bool = False) -> Any:
         """Log-probability of each row's answer, see `VisionTextModel.score_batch`."""
         return self.model.score_batch(params, batch, return_intermediates)
+
+
+def _refuse_public(checkpoints: Sequence[str | None]) -> None:
+    for path in filter(None, checkpoints):
+        raise UserError(
+            f'{path} (VISION_CHECKPOINT or TEXT_CHECKPOINT): T5X does not read public weights. Start '
+            'a run with `vlm train`, and give what `vlm export RUN --format t5x` writes of it to '
+            't5x/finetune.gin as INITIAL_CHECKPOINT_PATH.'
+        )
 
 
 def _with_decodes(decoding: DecodingConfig, count: int | None) -> DecodingConfig:
