@@ -135,5 +135,5 @@ def test_both_evaluators_give_the_same_values(t5x, imported, folder):
         found |= {(task, metric): value for metric, value in row.items()}
     scores = json.loads((imported / 'scores.json').read_text())['scores']
     wanted = {(row['task'], row['metric']): row['value'] for row in scores}
-    assert len(wanted) >= 8 and len(set(wanted.values())) > 3  # not all of them 0
+    assert len(wanted) >= 8 and len(set(wanted.values())) > 2  # not all of them 0
     assert found == pytest.approx(wanted, rel=1e-5)
