@@ -59,7 +59,7 @@ def stand_ins():
         },
         't5x.optimizers': {'OptaxWrapper': Wrapper},
         't5x.partitioning': {
-            'standard_logical_axis_rules': lambda a, p: [('batch', 'data'), (a, p)]
+            'standard_logical_axis_rules': lambda a, p: [('batch', 'data'), ('mlp', (a, p))]
         },
     }
     for name, attributes in modules.items():
@@ -330,7 +330,7 @@ def test_rules_know_every_name_we_use(adapter):
     assert adapter.factor_rules() == {
         'embed': 'row', 'layers': 'batch', 'expert': 'batch', None: 'none',
     }  # fmt: skip
-    assert adapter.axis_rules(1, 2) == [('batch', 'data'), (1, 2), ('expert', 'data')]
+    assert adapter.axis_rules(1, 2) == [('batch', 'data'), ('mlp', (1, 2)), ('expert', 'data')]
 
 
 # ---- T5X missing, or another ----
