@@ -67,9 +67,16 @@ def test_tasks_of_your_own_in_gin(photos, capsys):
     assert 'my_captions' in capsys.readouterr().out
 
 
-def test_a_run_with_tasks_from_gin_is_evaluated_again(photos, capsys):
+def test_a_run_with_tasks_from_gin_is_evaluated_again(photos, quick_compilation):
     (photos / 'my_run.gin').write_text(block('tasks.md', 'own data in gin'))
-    small = ['--gin.TRAIN_STEPS=1', '--gin.BATCH_SIZE=2', '--gin.EVAL_BATCH_SIZE=2']
+    sizes = {
+        'TRAIN_STEPS': 1,
+        'BATCH_SIZE': 2,
+        'EVAL_BATCH_SIZE': 2,
+        'VitConfig.num_layers': 1,
+        'TextConfig.num_layers': 1,
+    }
+    small = [f'--gin.{name}={value}' for name, value in sizes.items()]
     flags = ['--gin_file=my_run.gin', "--gin.MODEL_DIR='my_run'", *small]
     assert main(['train', *flags]) == 0
     forget()
