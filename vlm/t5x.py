@@ -173,9 +173,9 @@ class T5XModel:
 def _refuse_public(checkpoints: Sequence[str | None]) -> None:
     for path in filter(None, checkpoints):
         raise UserError(
-            f'{path} (VISION_CHECKPOINT or TEXT_CHECKPOINT): T5X does not read public weights. Start '
-            'a run with `vlm train`, and give what `vlm export RUN --format t5x` writes of it to '
-            't5x/finetune.gin as INITIAL_CHECKPOINT_PATH.'
+            f'{path} (VISION_CHECKPOINT or TEXT_CHECKPOINT): T5X does not read public weights. '
+            'Start a run with `vlm train`, and give what `vlm export RUN --format t5x` writes of '
+            'it to t5x/finetune.gin as INITIAL_CHECKPOINT_PATH.'
         )
 
 
