@@ -126,8 +126,9 @@ class VisionTextModel:
     ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
         """The training loss and its metrics; dropout is on where `dropout_rng` is given.
 
-        Then modules may sow terms of their own, which are metrics of their names too: those of
-        V-MoE's routers (`vlm.nn.moe`).
+        In training modules may sow terms of their own, which are metrics of their names too: those
+        of V-MoE's routers (`vlm.nn.moe`). Where the batch has `task_rows`, float32[B, T] and
+        one-hot, `task_loss` is the loss by task.
         """
         rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
         targets, weights, segments, positions = self._answers(batch)
@@ -158,6 +159,7 @@ class VisionTextModel:
             'z_loss': average(total=jnp.sum(z_losses * weights), count=count),
             'token_accuracy': average(total=jnp.sum(correct), count=count),
             'answer_tokens': average(total=count, count=one),
+            **_by_task(batch, losses * weights, weights),
             **{name: average(total=value, count=one) for name, value in auxiliary.items()},
         }
 
@@ -266,6 +268,20 @@ class VisionTextModel:
         if return_intermediates:
             return scores, {'decoder': {'token_scores': (token_scores,)}}
         return scores
+
+
+def _by_task(
+    batch: Batch, losses: Float[Array, 'B M'], weights: Float[Array, 'B M']
+) -> dict[str, clu_metrics.Metric]:
+    """`task_loss` float[T], the mean loss of a token by task, if the batch says whose each row is.
+
+    NaN for a task that has no token in the batch.
+    """
+    if 'task_rows' not in batch:
+        return {}
+    rows = batch['task_rows']
+    totals, counts = (jnp.einsum('BM,BT->T', each, rows) for each in (losses, weights))
+    return {'task_loss': clu_metrics.Average(total=totals, count=counts)}
 
 
 def sums_by_name(sown: PyTree) -> dict[str, Float[Array, '']]:

@@ -111,7 +111,7 @@ def _register(
     seqio.TaskRegistry.add(
         name,
         source=source,
-        preprocessors=[read_examples(parts, augment, group)],
+        preprocessors=[read_examples(parts, augment, group, name)],
         output_features=output_features(),
         postprocess_fn=postprocess,
         metric_fns=list(metrics),

@@ -46,6 +46,10 @@ class DatasetConfig:
             )
         return provider
 
+    def task_names(self) -> list[str]:
+        """The tasks of the mixture, or the task itself."""
+        return [task.name for task in seqio.get_subtasks(self.provider())]
+
     def examples(self, epochs: int | None = 1) -> tf.data.Dataset:
         """Task examples, before conversion; `epochs=None` repeats for ever."""
         return self.provider().get_dataset(
@@ -60,10 +64,11 @@ class DatasetConfig:
         """An endless stream of batches from batch `start` on.
 
         The order is a function of the seed, so a resumed run goes on where it stopped: the
-        examples before are passed over while their images are still encoded.
+        examples before are passed over while their images are still encoded. Each batch has the
+        feature `name` of the converter beside those of the model.
         """
         examples = self.examples(epochs=None).skip(start * self.batch_size)
-        batches = make_converter(pack=False)(examples, dict(self.task_feature_lengths))
+        batches = make_converter(pack=False, names=True)(examples, dict(self.task_feature_lengths))
         batches = batches.batch(self.batch_size, drop_remainder=True).prefetch(4)
         return Batches(batches)
 

@@ -5,6 +5,7 @@ model.json       network, frame, prompts: what `vlm ask` needs (no gin, no Tenso
 vocab/           the vocabulary's model file
 checkpoints/     Orbax
 metrics.jsonl    one line a log point; the same numbers as TensorBoard events beside it
+flagged_batches.jsonl  tasks and ids of batches that were skipped or whose loss jumped
 scores.json      the last evaluation
 inference/       predictions, one file a task and step
 summary.json     machine, versions, time
@@ -31,6 +32,7 @@ class RunDir:
         self.checkpoints = self.path / 'checkpoints'
         self.metrics = self.path / 'metrics.jsonl'
         self.scores = self.path / 'scores.json'
+        self.flagged = self.path / 'flagged_batches.jsonl'
         self.inference = self.path / 'inference'
         self.summary = self.path / 'summary.json'
 

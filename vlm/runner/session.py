@@ -24,6 +24,7 @@ from vlm.data.vocabularies import task_vocabulary
 from vlm.errors import UserError
 from vlm.runner import config
 from vlm.runner.checkpoints import check_same_architecture
+from vlm.runner.compilation import compilation_cache
 from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.model_file import Serving, parameter_shapes
 from vlm.runner.run_dir import RunDir
@@ -70,6 +71,7 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
         run = RunDir(config.macro('MODEL_DIR'))
     for name, where in loaded.unused.items():
         print(f'warning: {name} ({where}) is set but nothing refers to it.', file=sys.stderr)
+    compilation_cache()
     config.import_modules(loaded)
     config.register_tasks(loaded)
     trainer = gin.get_configurable(Trainer)()

@@ -3,30 +3,33 @@
 import dataclasses
 import functools
 import signal
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array
 
-from vlm.data.bad_data import bad_data
 from vlm.data.prompts import check_overrides
 from vlm.data.tasks import declared
 from vlm.errors import UserError
 from vlm.model import VisionTextModel
 from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
-from vlm.runner.datasets import Batch, Batches, DatasetConfig
+from vlm.runner.datasets import Batches, DatasetConfig
 from vlm.runner.evaluate import Evaluation
+from vlm.runner.feed import Fed, feed
+from vlm.runner.guards import SKIPPED, Guard, Watch, keep_if
 from vlm.runner.interrupt import Interruption
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
+from vlm.runner.meter import Meter
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.progress import ProgressBar
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState, path_name
+from vlm.runner.utilisation import matrix_rate, step_flops
 
 StepFn = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, dict[str, Any]]]
 
@@ -50,6 +53,7 @@ class Trainer:
       total_steps: where training ends, counted from the first step of the first run.
       log_period: steps between log points.
       seed: of the parameters and of dropout; the data have their own.
+      guard: what is done about losses that are not finite or jump.
     """
 
     model: VisionTextModel
@@ -61,6 +65,7 @@ class Trainer:
     eval_period: int | None = None
     log_period: int = 20
     seed: int = 0
+    guard: Guard = Guard()
 
     def check(self) -> None:
         """Raises `UserError` for what would fail later, before anything is compiled."""
@@ -100,25 +105,27 @@ class Trainer:
         batches: Batches,
         start: int,
     ) -> Training:
+        batches = feed(batches, mesh.put, self.dataset.task_names())
         batch = next(batches)
         optimizer = self.optimizer.transformation(frozen_parameters(self.model))
-        state = self.initial_state(batch, optimizer, mesh)
+        state = self.initial_state(batch.arrays, optimizer, mesh)
         if start:
             state = checkpoints.restore(state)
         step_fn_of = make_train_steps(self.model, optimizer, self.optimizer, self.seed)
         rng = jax.random.key(self.seed + 1)
-        meter = _Meter(self, log)
+        meter = self._meter(run, log, mesh, state, batch)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
             for step in range(start, self.total_steps):
                 with meter.timed('step'):
-                    state, metrics = step_fn_of(step)(state, mesh.put(batch), rng)
-                    # One step in flight: the next batch is fetched while the device computes.
+                    state, metrics = step_fn_of(step)(state, batch.arrays, rng)
+                    origin = batch.origin
+                    # One step in flight: the next batch is fetched, and sent, meanwhile.
                 with meter.timed('wait'):
                     if step + 1 < self.total_steps:
                         batch = next(batches)
                 with meter.timed('step'):
                     jax.block_until_ready(metrics)
-                bar.update(step + 1, meter.after(step + 1, metrics))
+                bar.update(step + 1, meter.after(step + 1, metrics, origin))
                 if (step + 1) % checkpoints.period == 0:
                     checkpoints.save(state)
                 if stop.signal:
@@ -126,7 +133,22 @@ class Trainer:
                 if self._evaluates_after(step + 1):
                     self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
         checkpoints.save(state)
-        return meter.finish(state, stop.signal)
+        return Training(state, *meter.totals(), stop.signal)
+
+    def _meter(
+        self, run: RunDir, log: MetricsLog, mesh: DataMesh, state: TrainState, batch: Fed
+    ) -> Meter:
+        flops = step_flops(self.model, state.params, batch.arrays)
+        rate = mesh.size * matrix_rate(self.model.module.config.text.dtype)
+        return Meter(
+            log,
+            Watch(self.guard, run.flagged),
+            self.dataset.task_names(),
+            self.dataset.batch_size,
+            self.log_period,
+            self.total_steps,
+            (flops, rate),
+        )
 
     def _evaluates_after(self, step: int) -> bool:
         # The end is evaluated by the caller, with the time it takes counted apart.
@@ -138,7 +160,10 @@ class Trainer:
         )
 
     def initial_state(
-        self, batch: Batch, optimizer: optax.GradientTransformation, mesh: DataMesh
+        self,
+        batch: Mapping[str, Array],
+        optimizer: optax.GradientTransformation,
+        mesh: DataMesh,
     ) -> TrainState:
         """Parameters drawn from the seed, on every device of the mesh."""
         shapes = {name: value.shape for name, value in batch.items()}
@@ -187,7 +212,10 @@ def make_train_step(
         values = {name: metric.compute() for name, metric in metrics.items()}
         values['grad_norm'] = optax.tree.norm(grads)
         values['learning_rate'] = config.schedule(state.step)
-        return TrainState(state.step + 1, params, opt_state, ema_params), values
+        finite = jnp.isfinite(values['loss']) & jnp.isfinite(values['grad_norm'])
+        values[SKIPPED] = ~finite
+        new = TrainState(state.step + 1, params, opt_state, ema_params)
+        return keep_if(finite, new, state), values
 
     return step
 
@@ -204,50 +232,3 @@ def make_train_steps(
     models = [model.with_patch_size(size) for size in sizes] or [model]
     steps = [make_train_step(each, optimizer, config) for each in models]
     return lambda step: steps[np.random.default_rng((seed, step)).integers(len(steps))]
-
-
-class _Meter:
-    """Means between log points, and where the time went."""
-
-    def __init__(self, trainer: Trainer, log: MetricsLog):
-        self._trainer, self._log = trainer, log
-        self._sums: list[dict[str, Array]] = []
-        self._seconds = {'step': 0.0, 'wait': 0.0}
-        self._began = self._last = time.monotonic()
-
-    def timed(self, what: str) -> '_Timer':
-        return _Timer(self._seconds, what)
-
-    def after(self, step: int, metrics: dict[str, Array]) -> dict[str, float] | None:
-        """Keeps the step's metrics; at a log point writes the means and returns what to show."""
-        self._sums.append(metrics)
-        trainer = self._trainer
-        if step % trainer.log_period and step != trainer.total_steps:
-            return None
-        rows, self._sums = jax.device_get(self._sums), []
-        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        now = time.monotonic()
-        rate = len(rows) * trainer.dataset.batch_size / (now - self._last)
-        self._last = now
-        values['examples_per_second'] = rate
-        values['accuracy'] = values.pop('token_accuracy')
-        self._log.write(step, 'train', values)
-        if counts := bad_data.counts():
-            self._log.write(step, 'data', {f'data/{kind}': n for kind, n in counts.items()})
-        return {'loss': values['loss'], 'accuracy': values['accuracy'], 'examples/s': rate}
-
-    def finish(self, state: TrainState, interrupted: signal.Signals | None) -> Training:
-        seconds = time.monotonic() - self._began
-        spent = self._seconds
-        return Training(state, seconds, spent['step'], spent['wait'], interrupted)
-
-
-class _Timer:
-    def __init__(self, seconds: dict[str, float], what: str):
-        self._seconds, self._what = seconds, what
-
-    def __enter__(self) -> None:
-        self._start = time.monotonic()
-
-    def __exit__(self, *error: Any) -> None:
-        self._seconds[self._what] += time.monotonic() - self._start
