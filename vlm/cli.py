@@ -106,8 +106,11 @@ def _parser() -> _Parser:
     vocab.add_argument('--size', type=int, default=8192, help='tokens beside locations (8192)')
     vocab.add_argument('--records', type=int, default=20_000, help='records read a task (20000)')
     vocab.add_argument('--module', default=[], action='append', help='import this module first')
-    report = command('report', _report, 'Write report.html of a run again.', gin=False)
-    report.add_argument('run_dir', help='what `vlm train` wrote')
+    report = command('report', _report, 'Report on a run, or compare several.', gin=False)
+    report.add_argument('run_dirs', nargs='+', metavar='RUN', help='what `vlm train` wrote')
+    report.add_argument(
+        '--output', help='the page (default: RUN/report.html; of several runs comparison.html)'
+    )
     return parser
 
 
@@ -140,6 +143,9 @@ def _ask(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    own_list = not (args.name or args.write_clean or args.module or flags.files or flags.bindings)
+    if own_list and _print_remembered_tasks():
+        return 0
     _load_tensorflow()
     from vlm.runner.show_tasks import list_tasks, show_examples
 
@@ -152,6 +158,15 @@ def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     if args.name is None:
         return list_tasks(flags, args.module)
     return show_examples(flags, args.module, args.name, args.split, args.examples, args.images)
+
+
+def _print_remembered_tasks() -> bool:
+    from vlm.runner.task_list import print_lists, remembered
+
+    rows = remembered()
+    if rows is not None:
+        print_lists(rows)
+    return rows is not None
 
 
 def _vocab(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
@@ -167,9 +182,14 @@ def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _no_gin(flags, 'report')
     from pathlib import Path
 
-    from vlm.runner.report import write_report
+    from vlm.runner.report import write_comparison, write_report
 
-    print(write_report(Path(args.run_dir)))
+    runs = [Path(path) for path in args.run_dirs]
+    output = Path(args.output) if args.output else None
+    if len(runs) == 1:
+        print(write_report(runs[0], output))
+    else:
+        print(write_comparison(runs, output or Path('comparison.html')))
     return 0
 
 

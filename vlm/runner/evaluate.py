@@ -78,6 +78,8 @@ class Evaluation:
             examples = read_examples(evaluator.cached_task_datasets[task.name])
             rows = result_rows(spec, examples, outputs[task.name], run, step)
             run.write_lines(run.inference / f'{task.name}-{step:06d}.jsonl', rows)
+            if log is not None:
+                log.write_samples(step, task.name, rows)
             scores += _score_rows(spec, metrics[task.name], len(examples), step)
             count += len(examples)
             if named := [row['id'] for row in rows if row['prediction'] is None]:
@@ -112,9 +114,7 @@ class Evaluation:
         self, evaluator: seqio.Evaluator, model: VisionTextModel, params: Any, mesh: DataMesh
     ) -> tuple[dict[str, Sequence[np.ndarray]], Mapping[str, Mapping[str, float]]]:
         """Predicted ids and metric values by task."""
-        unanswered = unanswered_ids(output_features()['targets'].vocabulary)
-        length = self.task_feature_lengths['targets']
-        predictor = BatchPredictor(model, mesh, self.batch_size, length, unanswered, self.decoding)
+        predictor = self._predictor(model, mesh)
         total = sum(len(ds) for ds in evaluator.cached_task_datasets.values())
         done = 0
         with ProgressBar('evaluate', total) as bar:
@@ -131,6 +131,13 @@ class Evaluation:
             values = metrics.result()
         kind = seqio.metrics.ModelOutputType.PREDICTION
         return {name: output[kind] for name, output in outputs.items()}, values
+
+    # One for the whole run, so that its program is compiled at the first evaluation only.
+    @functools.lru_cache(maxsize=1)  # noqa: B019
+    def _predictor(self, model: VisionTextModel, mesh: DataMesh) -> BatchPredictor:
+        unanswered = unanswered_ids(output_features()['targets'].vocabulary)
+        length = self.task_feature_lengths['targets']
+        return BatchPredictor(model, mesh, self.batch_size, length, unanswered, self.decoding)
 
     def __hash__(self) -> int:
         return id(self)
