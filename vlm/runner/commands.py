@@ -1,5 +1,6 @@
 """`vlm train`, `vlm eval` and `vlm infer`, as a person sees them."""
 
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from vlm.runner.session import (
     summary_of,
     write_run_files,
 )
+from vlm.runner.storage import storage_errors_told
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -39,8 +41,9 @@ console = Console(highlight=False, soft_wrap=True)
 def train(flags: GinFlags, dry_run: bool) -> int:
     """Trains to the end (from where the run stands), evaluates, reports."""
     began = time.monotonic()
-    with quiet_libraries():
+    with quiet_libraries(), contextlib.ExitStack() as told:
         session = open_session(flags)
+        told.enter_context(storage_errors_told(session.run))
         _introduce(session)
         if dry_run:
             return 0
