@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument('--shuffled', type=int, default=10_000, help='0: leave that out')
     parser.add_argument('--repeats', type=int, default=3)
     args = parser.parse_args()
+    if hasattr(os, 'sched_setaffinity'):  # first of all: threads keep what they started with
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
         paths = write_jpegs(Path(folder), args.files)
         mean = np.mean([path.stat().st_size for path in paths])
@@ -82,8 +84,6 @@ def add_task(name: str, paths: list[Path], count: int) -> None:
 
 def speed(paths: list[Path], images: int, repeats: int) -> None:
     """Images a second of each, the best of several passes in turn, on one core."""
-    if hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     passes: dict[str, Callable[[], tf.data.Dataset]] = {
         'ours': lambda: ours('ours'),
         'bare': lambda: bare(paths, images, antialias=False),
