@@ -78,10 +78,20 @@ def _parser() -> _Parser:
 
     train = command('train', _train, 'Train a model, evaluate it and write a report.')
     train.add_argument(
-        '--dry_run', action='store_true', help='check everything, print the model, train nothing'
+        '--dry_run',
+        action='store_true',
+        help='check everything, print what a step takes on every device, train nothing',
     )
+    train.add_argument(
+        '--fake_devices',
+        type=int,
+        metavar='N',
+        help='as if this machine had N devices: with --dry_run, for any mesh on a laptop',
+    )
+    _add_processes(train)
     evaluate = command('eval', _eval, 'Evaluate the latest checkpoint of a run.')
     evaluate.add_argument('run_dir', help='what `vlm train` wrote')
+    _add_processes(evaluate)
     infer = command('infer', _infer, 'Write the answers of a run for every example of a task.')
     infer.add_argument('run_dir', help='what `vlm train` wrote')
     infer.add_argument('--task', required=True, help='a registered task')
@@ -114,8 +124,24 @@ def _parser() -> _Parser:
     return parser
 
 
+def _add_processes(parser: _Parser) -> None:
+    group = parser.add_argument_group('many processes (found by themselves on TPU and in SLURM)')
+    group.add_argument('--coordinator', metavar='HOST:PORT', help='of process 0, reached by all')
+    group.add_argument('--num_processes', type=int, metavar='N', help='of all machines')
+    group.add_argument('--process_id', type=int, metavar='I', help='of this one, from 0')
+
+
+def _start_devices(args: argparse.Namespace, fake_devices: int | None = None) -> None:
+    from vlm.runner.processes import Cluster, fake, join
+
+    if fake_devices:
+        fake(fake_devices)
+    join(Cluster(args.coordinator, args.num_processes, args.process_id))
+
+
 def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _load_tensorflow()
+    _start_devices(args, args.fake_devices)
     from vlm.runner.commands import train
 
     return train(flags, args.dry_run)
@@ -123,6 +149,7 @@ def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _load_tensorflow()
+    _start_devices(args)
     from vlm.runner.commands import evaluate
 
     return evaluate(flags, args.run_dir)

@@ -16,7 +16,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vlm.decoding import DecodingConfig, decode, prefill
 from vlm.errors import UserError, unknown_name
-from vlm.losses import NORMALIZERS, in_chunks, normalized_weights, token_losses
+from vlm.losses import (
+    NORMALIZERS,
+    Whole,
+    in_chunks,
+    normalized_weights,
+    token_losses,
+    weight_total,
+)
 from vlm.nn.moe import LOSSES
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.parallel import hide_answers
@@ -122,14 +129,20 @@ class VisionTextModel:
         return self.module.init(rng, batch)
 
     def loss_fn(
-        self, params: PyTree, batch: Batch, dropout_rng: Array | None
+        self,
+        params: PyTree,
+        batch: Batch,
+        dropout_rng: Array | None,
+        whole: Whole | None = None,
     ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
         """The training loss and its metrics; dropout is on where `dropout_rng` is given.
 
         In training modules may sow terms of their own, which are metrics of their names too: those
         of V-MoE's routers (`vlm.nn.moe`). Where the batch has `task_rows`, float32[B, T] and
-        one-hot, `task_loss` is the loss by task.
+        one-hot, `task_loss` is the loss by task. Where `batch` is a part of a `whole` one, losses
+        and metrics are such that those of all parts add up to those of the whole.
         """
+        total, parts = (None, 1) if whole is None else whole
         rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
         targets, weights, segments, positions = self._answers(batch)
         batch, hidden = self._hidden(batch, dropout_rng)
@@ -143,16 +156,16 @@ class VisionTextModel:
             mutable=[LOSSES],
             method='states',
         )
-        auxiliary = sums_by_name(sown.get(LOSSES, {}))
+        auxiliary = {k: v / parts for k, v in sums_by_name(sown.get(LOSSES, {})).items()}
         score = functools.partial(self._position_losses, params)
         chunk = self.loss_chunk or states.shape[1]
         losses, z_losses, right = in_chunks(score, (states, targets), chunk)
-        share = normalized_weights(weights, self.loss_normalizer, segments)
+        share = normalized_weights(weights, self.loss_normalizer, segments, total)
         loss = jnp.sum((losses + z_losses) * share) + sum(auxiliary.values())
         correct = right * weights
         count = jnp.sum(weights)
         average = clu_metrics.Average
-        one = jnp.ones(())
+        one = jnp.ones(()) / parts
         return loss, {
             'loss': average(total=loss, count=one),
             'token_loss': average(total=jnp.sum(losses * weights), count=count),
@@ -162,6 +175,11 @@ class VisionTextModel:
             **_by_task(batch, losses * weights, weights),
             **{name: average(total=value, count=one) for name, value in auxiliary.items()},
         }
+
+    def whole(self, batch: Batch, parts: int) -> Whole:
+        """What `loss_fn` must know of a batch of which it is given one of `parts` at a time."""
+        _, weights, segments, _ = self._answers(batch)
+        return Whole(weight_total(weights, self.loss_normalizer, segments), parts)
 
     def _position_losses(
         self, params: PyTree, states: Float[Array, 'B C D'], targets: Int[Array, 'B C']

@@ -109,7 +109,7 @@ def restore_params(run: RunDir) -> tuple[int, Any]:
             raise UserError(f'{run.path} has no complete checkpoint yet.')
         saved = manager.item_metadata(step)
         key = 'params' if saved['ema_params'] is None else 'ema_params'
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         wanted = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), saved[key]
         )

@@ -18,10 +18,13 @@ from vlm.errors import UserError
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.config import GinFlags
 from vlm.runner.datasets import DatasetConfig
+from vlm.runner.dry_run import show_plan, tell_undivided
 from vlm.runner.evaluate import Scores
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
+from vlm.runner.placement import place_parameters
 from vlm.runner.predict import BatchPredictor, unanswered_ids
+from vlm.runner.processes import NoLog, is_first
 from vlm.runner.progress import ProgressBar, clock
 from vlm.runner.report import write_report
 from vlm.runner.results import read_examples, result_rows
@@ -46,9 +49,13 @@ def train(flags: GinFlags, dry_run: bool) -> int:
         told.enter_context(storage_errors_told(session.run))
         _introduce(session)
         if dry_run:
+            show_plan(session.trainer, session.parameter_axes)
             return 0
-        write_run_files(session)
-        log, mesh = MetricsLog(session.run), DataMesh()
+        mesh = session.trainer.build_mesh()
+        tell_undivided(session.abstract_params, session.parameter_axes, mesh, console)
+        if is_first():
+            write_run_files(session)
+        log = MetricsLog(session.run) if is_first() else NoLog()
         training = session.trainer.run(session.run, log, mesh)
         if training.interrupted:
             step = int(training.state.step)
@@ -57,6 +64,8 @@ def train(flags: GinFlags, dry_run: bool) -> int:
             return 130 if training.interrupted == signal.SIGINT else 0
         scores = _final_scores(session, training.state.best_params, log, mesh)
         log.close()
+        if not is_first():
+            return 0
         seconds = time.monotonic() - began
         summary = summary_of(session, seconds, training.step_seconds)
         session.run.write_json(session.run.summary, summary)
@@ -84,9 +93,11 @@ def evaluate(flags: GinFlags, run_dir: str) -> int:
         if evaluation is None:
             raise UserError(f'{run_dir} was configured without an evaluation (Trainer.evaluation).')
         step, params, mesh = _latest(session)
-        log = MetricsLog(session.run)
+        log = MetricsLog(session.run) if is_first() else NoLog()
         scores = evaluation.run(session.trainer.model, params, session.run, log, step, mesh)
         log.close()
+        if not is_first():
+            return 0
         report = write_report(session.run.path)
     _tell_bad_data()
     _print_scores(scores)
@@ -125,9 +136,9 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
 
 
 def _latest(session: Session) -> tuple[int, object, DataMesh]:
-    mesh = DataMesh()
+    mesh = session.trainer.mesh.build()
     step, params = restore_params(session.run)
-    return step, jax.device_put(params, mesh.replicated), mesh
+    return step, place_parameters(params, session.parameter_axes, mesh), mesh
 
 
 def _introduce(session: Session) -> None:

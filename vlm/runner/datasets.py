@@ -11,6 +11,8 @@ import tensorflow as tf
 from vlm.errors import UserError, unknown_name
 
 Batch = dict[str, np.ndarray]
+# All of the data, for a run of one process.
+WHOLE = seqio.ShardInfo(index=0, num_shards=1)
 MakeConverter = Callable[..., seqio.FeatureConverter]
 
 
@@ -50,26 +52,32 @@ class DatasetConfig:
         """The tasks of the mixture, or the task itself."""
         return [task.name for task in seqio.get_subtasks(self.provider())]
 
-    def examples(self, epochs: int | None = 1) -> tf.data.Dataset:
-        """Task examples, before conversion; `epochs=None` repeats for ever."""
+    def examples(
+        self, epochs: int | None = 1, part: seqio.ShardInfo | None = None
+    ) -> tf.data.Dataset:
+        """Task examples, or a part of them, before conversion; `epochs=None` repeats for ever."""
         return self.provider().get_dataset(
             dict(self.task_feature_lengths),
             split=self.split,
             shuffle=self.shuffle,
             seed=self.seed,
             num_epochs=epochs,
+            shard_info=part,
         )
 
-    def training_batches(self, make_converter: MakeConverter, start: int) -> 'Batches':
-        """An endless stream of batches from batch `start` on.
+    def training_batches(
+        self, make_converter: MakeConverter, start: int, part: seqio.ShardInfo = WHOLE
+    ) -> 'Batches':
+        """An endless stream of batches from batch `start` on, or of this part's rows of them.
 
         The order is a function of the seed, so a resumed run goes on where it stopped: the
         examples before are passed over while their images are still encoded. Each batch has the
         feature `name` of the converter beside those of the model.
         """
-        examples = self.examples(epochs=None).skip(start * self.batch_size)
+        size = self.batch_size // part.num_shards
+        examples = self.examples(epochs=None, part=part).skip(start * size)
         batches = make_converter(pack=False, names=True)(examples, dict(self.task_feature_lengths))
-        batches = batches.batch(self.batch_size, drop_remainder=True).prefetch(4)
+        batches = batches.batch(size, drop_remainder=True).prefetch(4)
         return Batches(batches)
 
 

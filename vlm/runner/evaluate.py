@@ -21,7 +21,8 @@ from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.families import family_rows
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
-from vlm.runner.predict import BatchPredictor, unanswered_ids
+from vlm.runner.predict import BatchPredictor, OwnPart, unanswered_ids
+from vlm.runner.processes import is_first
 from vlm.runner.progress import ProgressBar
 from vlm.runner.results import read_examples, result_rows
 from vlm.runner.run_dir import RunDir
@@ -68,23 +69,30 @@ class Evaluation:
         step: int,
         mesh: DataMesh,
     ) -> Scores:
-        """Evaluates every task; writes scores, predictions and log, returns the scores."""
+        """Evaluates every task; writes scores, predictions and log, returns the scores.
+
+        Each process answers its part of the examples, each knows all answers; the first writes.
+        """
         start = time.monotonic()
-        evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS)
+        evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS, mesh)
         outputs, metrics = self._predict_all(evaluator, model, params, mesh)
         scores, unreadable, count = [], {}, 0
         for task in evaluator.eval_tasks:
             spec = spec_of(task.name)
             examples = read_examples(evaluator.cached_task_datasets[task.name])
-            rows = result_rows(spec, examples, outputs[task.name], run, step)
-            run.write_lines(run.inference / f'{task.name}-{step:06d}.jsonl', rows)
-            if log is not None:
-                log.write_samples(step, task.name, rows)
+            pictures = run if is_first() else None
+            rows = result_rows(spec, examples, outputs[task.name], pictures, step)
+            if is_first():
+                run.write_lines(run.inference / f'{task.name}-{step:06d}.jsonl', rows)
+                if log is not None:
+                    log.write_samples(step, task.name, rows)
             scores += _score_rows(spec, metrics[task.name], len(examples), step)
             count += len(examples)
             if named := [row['id'] for row in rows if row['prediction'] is None]:
                 unreadable[task.name] = named
         scores += family_rows(scores)
+        if not is_first():
+            return scores
         run.write_json(
             run.scores,
             {
@@ -101,10 +109,10 @@ class Evaluation:
         return scores
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
-    def _evaluator(self, make_converter: Any) -> seqio.Evaluator:
+    def _evaluator(self, make_converter: Any, mesh: DataMesh) -> seqio.Evaluator:
         return seqio.Evaluator(
             self.mixture_or_task_name,
-            feature_converter=make_converter(pack=False),
+            feature_converter=OwnPart(make_converter(pack=False), mesh.reader),
             eval_split=self.split,
             sequence_length=dict(self.task_feature_lengths),
             num_examples=self.num_examples,

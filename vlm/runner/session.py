@@ -27,6 +27,7 @@ from vlm.runner.checkpoints import check_same_architecture
 from vlm.runner.compilation import compilation_cache
 from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.model_file import Serving, parameter_shapes
+from vlm.runner.placement import Axes, shapes_and_axes
 from vlm.runner.run_dir import RunDir
 from vlm.runner.train import Trainer
 
@@ -40,6 +41,7 @@ class Session:
     trainer: Trainer
     run: RunDir
     abstract_params: Any
+    parameter_axes: Axes
 
     @property
     def num_parameters(self) -> int:
@@ -76,13 +78,13 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
     config.register_tasks(loaded)
     trainer = gin.get_configurable(Trainer)()
     trainer.check()
-    abstract = abstract_params(trainer)
+    abstract, axes = abstract_params(trainer)
     check_same_architecture(run, abstract)
-    return Session(trainer, run, abstract)
+    return Session(trainer, run, abstract, axes)
 
 
-def abstract_params(trainer: Trainer) -> Any:
-    """Shapes of the parameters, without allocating or reading anything."""
+def abstract_params(trainer: Trainer) -> tuple[Any, Axes]:
+    """Shapes and logical axes of the parameters, without allocating or reading anything."""
     converter = trainer.model.FEATURE_CONVERTER_CLS(pack=False)
     lengths = converter.get_model_feature_lengths(trainer.dataset.task_feature_lengths)
     shapes = {name: (1, length) for name, length in lengths.items()}
@@ -93,8 +95,7 @@ def abstract_params(trainer: Trainer) -> Any:
             f'the vocabulary has {vocabulary} tokens, the model only {table} '
             '(TextConfig.vocab_size): ids would fall off the embedding table.'
         )
-    init = trainer.model.get_initial_variables
-    return jax.eval_shape(lambda rng: init(rng, shapes)['params'], jax.random.key(0))
+    return shapes_and_axes(trainer.model, shapes)
 
 
 def serving_of(session: Session) -> Serving:

@@ -6,7 +6,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 PyTree = Any
 
@@ -15,7 +14,7 @@ PyTree = Any
 class TrainState:
     """Step, parameters, optimizer state and, if wanted, averaged parameters."""
 
-    step: Int[Array, '']
+    step: Any  # int32[]; in trees like this one also a shape or a sharding
     params: PyTree
     opt_state: PyTree
     ema_params: PyTree | None = None

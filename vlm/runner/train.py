@@ -20,15 +20,18 @@ from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
 from vlm.runner.datasets import Batches, DatasetConfig
 from vlm.runner.evaluate import Evaluation
 from vlm.runner.feed import Fed, feed
+from vlm.runner.gradients import make_gradient
 from vlm.runner.guards import SKIPPED, Guard, Watch, keep_if
 from vlm.runner.interrupt import Interruption
 from vlm.runner.logs import MetricsLog
-from vlm.runner.mesh import DataMesh
+from vlm.runner.mesh import DataMesh, MeshConfig
 from vlm.runner.meter import Meter
 from vlm.runner.optimizers import Optimizer
+from vlm.runner.parts import apply_updates, average, frozen_parameters
+from vlm.runner.placement import initialised, shapes_and_axes
 from vlm.runner.progress import ProgressBar
 from vlm.runner.run_dir import RunDir
-from vlm.runner.state import TrainState, path_name
+from vlm.runner.state import TrainState
 from vlm.runner.utilisation import matrix_rate, step_flops
 
 StepFn = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, dict[str, Any]]]
@@ -54,6 +57,9 @@ class Trainer:
       log_period: steps between log points.
       seed: of the parameters and of dropout; the data have their own.
       guard: what is done about losses that are not finite or jump.
+      mesh: the devices' axes, and what is split over them.
+      num_microbatches: a batch is run in so many parts, one after the other, whose gradients are
+        added: the same step in less memory.
     """
 
     model: VisionTextModel
@@ -66,9 +72,13 @@ class Trainer:
     log_period: int = 20
     seed: int = 0
     guard: Guard = Guard()
+    mesh: MeshConfig = MeshConfig()  # noqa: RUF009  (frozen)
+    num_microbatches: int = 1
 
     def check(self) -> None:
         """Raises `UserError` for what would fail later, before anything is compiled."""
+        if self.num_microbatches < 1:
+            raise UserError(f'NUM_MICROBATCHES = {self.num_microbatches} is less than 1.')
         self.dataset.provider()
         check_overrides(declared())
         room = self.model.max_answer_tokens
@@ -84,14 +94,21 @@ class Trainer:
             vocab_size = self.model.module.config.text.vocab_size
             self.evaluation.decoding.check_vocabulary(vocab_size)
 
+    def build_mesh(self) -> DataMesh:
+        """The mesh of this run; raises `UserError` for batches that it cannot share evenly."""
+        mesh = self.mesh.build()
+        mesh.check_batch_size(self.dataset.batch_size, 'BATCH_SIZE', self.num_microbatches)
+        if self.evaluation is not None:
+            mesh.check_batch_size(self.evaluation.batch_size, 'EVAL_BATCH_SIZE')
+        return mesh
+
     def run(self, run: RunDir, log: MetricsLog, mesh: DataMesh) -> Training:
         """Trains from the latest checkpoint of `run`, or from the start, to `total_steps`."""
-        mesh.check_batch_size(self.dataset.batch_size, 'BATCH_SIZE')
         checkpoints = Checkpoints(run.checkpoints, self.checkpoints)
         try:
             start = checkpoints.latest_step or 0
             converter = self.model.FEATURE_CONVERTER_CLS
-            with self.dataset.training_batches(converter, start) as batches:
+            with self.dataset.training_batches(converter, start, mesh.reader) as batches:
                 return self._loop(run, log, mesh, checkpoints, batches, start)
         finally:
             checkpoints.close()
@@ -111,7 +128,14 @@ class Trainer:
         state = self.initial_state(batch.arrays, optimizer, mesh)
         if start:
             state = checkpoints.restore(state)
-        step_fn_of = make_train_steps(self.model, optimizer, self.optimizer, self.seed)
+        step_fn_of = make_train_steps(
+            self.model,
+            optimizer,
+            self.optimizer,
+            self.seed,
+            self.num_microbatches,
+            functools.partial(mesh.jit, out_shardings=(_shardings_of(state), mesh.replicated)),
+        )
         rng = jax.random.key(self.seed + 1)
         meter = self._meter(run, log, mesh, state, batch)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
@@ -139,7 +163,7 @@ class Trainer:
         self, run: RunDir, log: MetricsLog, mesh: DataMesh, state: TrainState, batch: Fed
     ) -> Meter:
         flops = step_flops(self.model, state.params, batch.arrays)
-        rate = mesh.size * matrix_rate(self.model.module.config.text.dtype)
+        rate = mesh.mesh.size * matrix_rate(self.model.module.config.text.dtype)
         return Meter(
             log,
             Watch(self.guard, run.flagged),
@@ -165,7 +189,7 @@ class Trainer:
         optimizer: optax.GradientTransformation,
         mesh: DataMesh,
     ) -> TrainState:
-        """Parameters drawn from the seed, on every device of the mesh."""
+        """Parameters drawn from the seed, and what goes with them, each where it lives."""
         shapes = {name: value.shape for name, value in batch.items()}
         ema = self.optimizer.ema_decay is not None
 
@@ -173,42 +197,35 @@ class Trainer:
             params = self.model.get_initial_variables(rng, shapes)['params']
             return TrainState.create(params, optimizer, ema)
 
-        return jax.jit(make, out_shardings=mesh.replicated)(jax.random.key(self.seed))
+        axes = shapes_and_axes(self.model, shapes)[1]
+        return initialised(make, axes, mesh, jax.random.key(self.seed))
 
 
-def frozen_parameters(model: VisionTextModel) -> Callable[[str], bool]:
-    """Which parameters are never updated: the vision encoder's, if it is frozen."""
-    if model.module.config.freeze_vision:
-        return lambda name: name.startswith('vision/')
-    return lambda name: False
+def _shardings_of(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf.sharding, state)
 
 
 def make_train_step(
-    model: VisionTextModel, optimizer: optax.GradientTransformation, config: Optimizer
+    model: VisionTextModel,
+    optimizer: optax.GradientTransformation,
+    config: Optimizer,
+    num_microbatches: int = 1,
+    jit: Callable[..., StepFn] = jax.jit,
 ) -> StepFn:
-    """The jitted step; the state's buffers are given away."""
-    frozen = frozen_parameters(model)
+    """The jitted step; the state's buffers are given away. `jit` is that of a mesh."""
+    gradient, frozen = make_gradient(model, num_microbatches), frozen_parameters(model)
 
-    def loss_of(params: Any, batch: Mapping[str, Array], rng: Array) -> tuple[Array, Any]:
-        # Without this a frozen part would still get a gradient of zeros, and memory for it.
-        stopped = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jax.lax.stop_gradient(leaf) if frozen(path_name(path)) else leaf,
-            params,
-        )
-        return model.loss_fn(stopped, batch, rng)
-
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jit, donate_argnums=0)
     def step(
         state: TrainState, batch: Mapping[str, Array], rng: Array
     ) -> tuple[TrainState, dict[str, Array]]:
         rng = jax.random.fold_in(rng, state.step)
-        gradient = jax.grad(loss_of, has_aux=True)
         grads, metrics = gradient(state.params, batch, rng)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = apply_updates(state.params, updates)
         ema_params = state.ema_params
         if ema_params is not None:
-            ema_params = optax.incremental_update(params, ema_params, 1.0 - config.ema_decay)
+            ema_params = average(ema_params, params, config.ema_decay, frozen)
         values = {name: metric.compute() for name, metric in metrics.items()}
         values['grad_norm'] = optax.tree.norm(grads)
         values['learning_rate'] = config.schedule(state.step)
@@ -221,7 +238,12 @@ def make_train_step(
 
 
 def make_train_steps(
-    model: VisionTextModel, optimizer: optax.GradientTransformation, config: Optimizer, seed: int
+    model: VisionTextModel,
+    optimizer: optax.GradientTransformation,
+    config: Optimizer,
+    seed: int,
+    num_microbatches: int = 1,
+    jit: Callable[..., StepFn] = jax.jit,
 ) -> Callable[[int], StepFn]:
     """The step function of each step number: that of a patch size drawn for it, if there are some.
 
@@ -230,5 +252,5 @@ def make_train_steps(
     """
     sizes = model.module.config.vision.train_patch_sizes
     models = [model.with_patch_size(size) for size in sizes] or [model]
-    steps = [make_train_step(each, optimizer, config) for each in models]
+    steps = [make_train_step(each, optimizer, config, num_microbatches, jit) for each in models]
     return lambda step: steps[np.random.default_rng((seed, step)).integers(len(steps))]
