@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import seqio
 from flax.linen import partitioning
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vlm.errors import UserError, unknown_name
 
@@ -94,7 +94,7 @@ class MeshConfig:
 class DataMesh:
     """A mesh with its rules: where parameters, batches and activations go."""
 
-    def __init__(self, mesh: Mesh, rules: Rules = RULES):
+    def __init__(self, mesh: Mesh | AbstractMesh, rules: Rules = RULES):
         self.mesh, self.rules = mesh, tuple(rules)
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self.batch = NamedSharding(mesh, self._spec(('batch',)))
