@@ -89,8 +89,11 @@ def _parser() -> _Parser:
         help='as if this machine had N devices: with --dry_run, for any mesh on a laptop',
     )
     _add_processes(train)
-    evaluate = command('eval', _eval, 'Evaluate the latest checkpoint of a run.')
+    evaluate = command('eval', _eval, 'Evaluate a checkpoint of a run.')
     evaluate.add_argument('run_dir', help='what `vlm train` wrote')
+    evaluate.add_argument(
+        '--checkpoint', default='latest', help="'latest', 'best' or a step (default: latest)"
+    )
     _add_processes(evaluate)
     infer = command('infer', _infer, 'Write the answers of a run for every example of a task.')
     infer.add_argument('run_dir', help='what `vlm train` wrote')
@@ -152,7 +155,7 @@ def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _start_devices(args)
     from vlm.runner.commands import evaluate
 
-    return evaluate(flags, args.run_dir)
+    return evaluate(flags, args.run_dir, args.checkpoint)
 
 
 def _infer(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821

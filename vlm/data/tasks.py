@@ -94,6 +94,12 @@ def spec_of(name: str) -> TaskSpec:
     return _SPECS[name]
 
 
+def forget(name: str) -> None:
+    """Takes back what `add_task` or `add_group` registered."""
+    seqio.TaskRegistry.remove(name)
+    _SPECS.pop(name, None)
+
+
 def declared() -> list[str]:
     """Names of all tasks declared with `add_task`."""
     return sorted(_SPECS)

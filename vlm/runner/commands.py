@@ -15,11 +15,13 @@ from vlm.data.features import output_features
 from vlm.data.tasks import spec_of
 from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
-from vlm.runner.checkpoints import restore_params
+from vlm.nn.stacks import to_layout
+from vlm.runner.checkpoints import restore_params, step_named
 from vlm.runner.config import GinFlags
 from vlm.runner.datasets import DatasetConfig
 from vlm.runner.dry_run import show_plan, tell_undivided
 from vlm.runner.evaluate import Scores
+from vlm.runner.initial import summary_rows
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
 from vlm.runner.placement import place_parameters
@@ -36,13 +38,28 @@ from vlm.runner.session import (
     summary_of,
     write_run_files,
 )
+from vlm.runner.stages import is_finished, stages_of
 from vlm.runner.storage import storage_errors_told
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 def train(flags: GinFlags, dry_run: bool) -> int:
-    """Trains to the end (from where the run stands), evaluates, reports."""
+    """Trains to the end (from where the run stands), evaluates, reports; stages one by one."""
+    stages = stages_of(flags)
+    for stage in stages:
+        if is_finished(stage):
+            console.print(f'Stage {stage.name} is complete.')
+            continue
+        console.print(f'Stage {stage.name}', style='bold')
+        # What comes after a stage that was stopped, or only looked at, has nothing to begin with.
+        if (status := _train(stage.flags, dry_run)) is not None or dry_run:
+            return status or 0
+    return 0 if stages else _train(flags, dry_run) or 0
+
+
+def _train(flags: GinFlags, dry_run: bool) -> int | None:
+    """The exit status of a run that was stopped; None if it came to its end."""
     began = time.monotonic()
     with quiet_libraries(), contextlib.ExitStack() as told:
         session = open_session(flags)
@@ -74,7 +91,7 @@ def train(flags: GinFlags, dry_run: bool) -> int:
     _print_scores(scores)
     share = f'{summary["share_of_train_step"]:.0%} of it in the train step'
     console.print(f'{clock(seconds)} in all, {share}. Report: {report}')
-    return 0
+    return None
 
 
 def _final_scores(session: Session, params: object, log: MetricsLog, mesh: DataMesh) -> Scores:
@@ -85,14 +102,14 @@ def _final_scores(session: Session, params: object, log: MetricsLog, mesh: DataM
     return evaluation.run(trainer.model, params, session.run, log, trainer.total_steps, mesh)
 
 
-def evaluate(flags: GinFlags, run_dir: str) -> int:
-    """Evaluates the latest checkpoint of a run and writes its scores and report."""
+def evaluate(flags: GinFlags, run_dir: str, checkpoint: str = 'latest') -> int:
+    """Evaluates a checkpoint of a run ('latest', 'best' or a step); writes scores and report."""
     with quiet_libraries():
         session = open_session(flags, run_dir)
         evaluation = session.trainer.evaluation
         if evaluation is None:
             raise UserError(f'{run_dir} was configured without an evaluation (Trainer.evaluation).')
-        step, params, mesh = _latest(session)
+        step, params, mesh = _restored(session, checkpoint)
         log = MetricsLog(session.run) if is_first() else NoLog()
         scores = evaluation.run(session.trainer.model, params, session.run, log, step, mesh)
         log.close()
@@ -115,7 +132,7 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
         data = DatasetConfig(task, lengths, split, shuffle=False)
         examples = data.examples().cache()
         converted = trainer.model.FEATURE_CONVERTER_CLS(pack=False)(examples, dict(lengths))
-        _, params, mesh = _latest(session)
+        _, params, mesh = _restored(session)
         batch = trainer.evaluation.batch_size if trainer.evaluation else data.batch_size
         decoding = trainer.evaluation.decoding if trainer.evaluation else DecodingConfig()
         unanswered = unanswered_ids(output_features()['targets'].vocabulary)
@@ -135,9 +152,11 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
     return 0
 
 
-def _latest(session: Session) -> tuple[int, object, DataMesh]:
+def _restored(session: Session, checkpoint: str = 'latest') -> tuple[int, object, DataMesh]:
     mesh = session.trainer.mesh.build()
-    step, params = restore_params(session.run)
+    step = step_named(session.run, checkpoint, session.trainer.checkpoints)
+    step, params = restore_params(session.run, step)
+    params = to_layout(params, session.abstract_params)
     return step, place_parameters(params, session.parameter_axes, mesh), mesh
 
 
@@ -152,6 +171,13 @@ def _introduce(session: Session) -> None:
     table.add_row('devices', f'{jax.device_count()} x {jax.devices()[0].device_kind}')
     table.add_row('run', str(session.run.path))
     console.print(table)
+    if session.initial:
+        origins = Table(title=f'parameters from {trainer.initial.path}')
+        for name in ('', 'count', 'which'):
+            origins.add_column(name)
+        for row in summary_rows(session.initial):
+            origins.add_row(*map(escape, row))
+        console.print(origins)
 
 
 def _print_scores(scores: Scores) -> None:

@@ -60,6 +60,10 @@ class Evaluation:
         if not any(task.metric_fns for task in tasks):
             raise UserError(f'{self.mixture_or_task_name} has no task with a metric to evaluate.')
 
+    def task_names(self) -> list[str]:
+        """The tasks that are evaluated, by name."""
+        return [t.name for t in seqio.get_subtasks(find_task_or_mixture(self.mixture_or_task_name))]
+
     def run(
         self,
         model: VisionTextModel,

@@ -32,6 +32,22 @@ class MetricsLog:
         self._file = run.metrics.open('a', encoding='utf-8')
         self._events = tf.summary.create_file_writer(str(run.path / 'tensorboard'))
 
+    def go_on_after(self, step: int) -> None:
+        """Drops what a run that was killed had logged beyond the checkpoint it goes on from.
+
+        Those steps come again. TensorBoard is told by itself, by steps that go back.
+        """
+        path = self._run.metrics
+        lines = path.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b'\n')]
+        kept = [line for line in whole if json.loads(line)['step'] <= step]
+        if len(kept) < len(lines):
+            self._file.close()
+            partial = path.with_name(path.name + '.partial')
+            partial.write_bytes(b''.join(kept))
+            partial.replace(path)
+            self._file = path.open('a', encoding='utf-8')
+
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """One log point; `kind` is 'train', 'eval', 'data' or 'guard'.
 

@@ -83,6 +83,9 @@ def fake(devices: int) -> None:
 class NoLog:
     """The log of processes that do not write; see `vlm.runner.logs.MetricsLog`."""
 
+    def go_on_after(self, step: int) -> None:
+        pass
+
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         pass
 

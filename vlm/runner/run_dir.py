@@ -4,6 +4,7 @@ config.gin       every binding of the run; `vlm eval` and `vlm infer` need nothi
 model.json       network, frame, prompts: what `vlm ask` needs (no gin, no TensorFlow)
 vocab/           the vocabulary's model file
 checkpoints/     Orbax
+initial_checkpoint.json  where every parameter came from, if not from the seed alone
 metrics.jsonl    one line a log point; the same numbers as TensorBoard events beside it
 flagged_batches.jsonl  tasks and ids of batches that were skipped or whose loss jumped
 scores.json      the last evaluation
@@ -29,6 +30,7 @@ class RunDir:
         self.config = self.path / 'config.gin'
         self.model = self.path / 'model.json'
         self.vocabulary = self.path / 'vocab' / 'vocab.model'
+        self.initial = self.path / 'initial_checkpoint.json'
         self.checkpoints = self.path / 'checkpoints'
         self.metrics = self.path / 'metrics.jsonl'
         self.scores = self.path / 'scores.json'
@@ -59,9 +61,14 @@ class RunDir:
 
     def write_json(self, path: Path, content: Any) -> None:
         """Writes a file that a reader never sees half-written."""
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + '\n'
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """Writes a file that is there as a whole or as it was."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + '.partial')
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + '\n')
+        partial.write_bytes(content)
         partial.replace(path)
 
     def read_json(self, path: Path) -> Any:

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import datetime
+import errno
 import importlib.metadata
 import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gin
@@ -23,14 +24,18 @@ from vlm.data.tasks import declared, spec_of
 from vlm.data.vocabularies import task_vocabulary
 from vlm.errors import UserError
 from vlm.runner import config
-from vlm.runner.checkpoints import check_same_architecture
+from vlm.runner.checkpoints import latest_step
 from vlm.runner.compilation import compilation_cache
 from vlm.runner.datasets import find_task_or_mixture
+from vlm.runner.initial import Origin, as_rows
 from vlm.runner.model_file import Serving, parameter_shapes
 from vlm.runner.placement import Axes, shapes_and_axes
+from vlm.runner.resume import changed_settings, check_architecture, check_training
 from vlm.runner.run_dir import RunDir
 from vlm.runner.train import Trainer
 
+# No space, quota used up, file too large, read-only, input/output error.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 OPTIONAL_MACROS = ('MIXTURE_OR_TASK_MODULE',)
 
 
@@ -42,6 +47,7 @@ class Session:
     run: RunDir
     abstract_params: Any
     parameter_axes: Axes
+    initial: Sequence[Origin] = ()  # where a run that begins has its parameters from
 
     @property
     def num_parameters(self) -> int:
@@ -79,8 +85,15 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
     trainer = gin.get_configurable(Trainer)()
     trainer.check()
     abstract, axes = abstract_params(trainer)
-    check_same_architecture(run, abstract)
-    return Session(trainer, run, abstract, axes)
+    check_architecture(run, abstract)
+    initial = ()
+    if model_dir is None:
+        check_training(run, trainer.state_of, task_vocabulary().tokenizer.model_bytes)
+        if changes := changed_settings(run, config.config_str()):
+            print(f'note: other settings than in config.gin there: {changes}.', file=sys.stderr)
+        if latest_step(run) is None:
+            initial = trainer.initial.plan(abstract, trainer.model.module.config.vision)
+    return Session(trainer, run, abstract, axes, initial)
 
 
 def abstract_params(trainer: Trainer) -> tuple[Any, Axes]:
@@ -120,8 +133,10 @@ def write_run_files(session: Session) -> None:
     """Configuration, model file and vocabulary: the run directory can be used from now on."""
     run = session.run
     run.create()
-    run.config.write_text(config.config_str())
-    run.vocabulary.write_bytes(task_vocabulary().tokenizer.model_bytes)
+    run.write_bytes(run.config, config.config_str().encode())
+    run.write_bytes(run.vocabulary, task_vocabulary().tokenizer.model_bytes)
+    if session.initial:
+        run.write_json(run.initial, as_rows(session.initial))
     run.write_json(run.model, serving_of(session).to_json())
 
 
@@ -172,5 +187,12 @@ def quiet_libraries() -> Iterator[None]:
         if told is None:
             raise
         raise UserError(told.group(1)) from None
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise UserError(
+            f'cannot write {error.filename or "to the run directory"}: {error.strerror}. '
+            'Checkpoints that were complete stay so; the same command goes on from the latest.'
+        ) from error
     finally:
         absl_logging.set_verbosity(before)

@@ -16,12 +16,14 @@ from vlm.data.prompts import check_overrides
 from vlm.data.tasks import declared
 from vlm.errors import UserError
 from vlm.model import VisionTextModel
+from vlm.runner.batches import Batches
 from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
-from vlm.runner.datasets import Batches, DatasetConfig
+from vlm.runner.datasets import DatasetConfig
 from vlm.runner.evaluate import Evaluation
 from vlm.runner.feed import Fed, feed
 from vlm.runner.gradients import make_gradient
 from vlm.runner.guards import SKIPPED, Guard, Watch, keep_if
+from vlm.runner.initial import InitialCheckpoint
 from vlm.runner.interrupt import Interruption
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh, MeshConfig
@@ -30,6 +32,7 @@ from vlm.runner.optimizers import Optimizer
 from vlm.runner.parts import apply_updates, average, frozen_parameters
 from vlm.runner.placement import initialised, shapes_and_axes
 from vlm.runner.progress import ProgressBar
+from vlm.runner.resume import restore_state
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState
 from vlm.runner.utilisation import matrix_rate, step_flops
@@ -67,6 +70,7 @@ class Trainer:
     optimizer: Optimizer
     total_steps: int
     checkpoints: CheckpointConfig = CheckpointConfig()
+    initial: InitialCheckpoint = InitialCheckpoint()
     evaluation: Evaluation | None = None
     eval_period: int | None = None
     log_period: int = 20
@@ -89,10 +93,14 @@ class Trainer:
                 "tokens a row may hold (TASK_FEATURE_LENGTHS['targets']): some would not be "
                 'trained on.'
             )
+        evaluated: list[str] = []
         if self.evaluation is not None:
             self.evaluation.check()
+            if self.eval_period:
+                evaluated = self.evaluation.task_names()
             vocab_size = self.model.module.config.text.vocab_size
             self.evaluation.decoding.check_vocabulary(vocab_size)
+        self.checkpoints.check(evaluated)
 
     def build_mesh(self) -> DataMesh:
         """The mesh of this run; raises `UserError` for batches that it cannot share evenly."""
@@ -104,11 +112,14 @@ class Trainer:
 
     def run(self, run: RunDir, log: MetricsLog, mesh: DataMesh) -> Training:
         """Trains from the latest checkpoint of `run`, or from the start, to `total_steps`."""
-        checkpoints = Checkpoints(run.checkpoints, self.checkpoints)
+        checkpoints = Checkpoints(run, self.checkpoints)
         try:
             start = checkpoints.latest_step or 0
+            log.go_on_after(start)
             converter = self.model.FEATURE_CONVERTER_CLS
-            with self.dataset.training_batches(converter, start, mesh.reader) as batches:
+            with self.dataset.training_batches(converter, mesh.reader) as batches:
+                if start and (why := checkpoints.restore_data(batches)):
+                    print(f'note: the position in the data is not exact: {why}.')
                 return self._loop(run, log, mesh, checkpoints, batches, start)
         finally:
             checkpoints.close()
@@ -122,15 +133,12 @@ class Trainer:
         batches: Batches,
         start: int,
     ) -> Training:
-        batches = feed(batches, mesh.put, self.dataset.task_names())
-        batch = next(batches)
-        optimizer = self.optimizer.transformation(frozen_parameters(self.model))
-        state = self.initial_state(batch.arrays, optimizer, mesh)
-        if start:
-            state = checkpoints.restore(state)
+        fed = feed(batches, mesh.put, self.dataset.task_names())
+        batch = next(fed)
+        state = self._first_state(run, checkpoints, batch.arrays, mesh)
         step_fn_of = make_train_steps(
             self.model,
-            optimizer,
+            self.optimizer.transformation(frozen_parameters(self.model)),
             self.optimizer,
             self.seed,
             self.num_microbatches,
@@ -146,17 +154,18 @@ class Trainer:
                     # One step in flight: the next batch is fetched, and sent, meanwhile.
                 with meter.timed('wait'):
                     if step + 1 < self.total_steps:
-                        batch = next(batches)
+                        batch = next(fed)
                 with meter.timed('step'):
                     jax.block_until_ready(metrics)
                 bar.update(step + 1, meter.after(step + 1, metrics, origin))
-                if (step + 1) % checkpoints.period == 0:
-                    checkpoints.save(state)
+                checkpoints.check()
+                if checkpoints.is_due(step + 1, self._evaluates_after(step + 1)):
+                    checkpoints.save(state, batches)
                 if stop.signal:
                     break
                 if self._evaluates_after(step + 1):
                     self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
-        checkpoints.save(state)
+        checkpoints.save(state, batches)
         return Training(state, *meter.totals(), stop.signal)
 
     def _meter(
@@ -183,19 +192,30 @@ class Trainer:
             and step < self.total_steps
         )
 
-    def initial_state(
+    def _first_state(
         self,
+        run: RunDir,
+        checkpoints: Checkpoints,
         batch: Mapping[str, Array],
-        optimizer: optax.GradientTransformation,
         mesh: DataMesh,
     ) -> TrainState:
+        """What training goes on from: the latest checkpoint or, in a new run, new parameters."""
+        state = self._drawn_state(batch, mesh)
+        if checkpoints.latest_step:
+            return restore_state(checkpoints, run, state, self.state_of)
+        return self.initial.load_into(state, self.model.module.config.vision, self.state_of)
+
+    def state_of(self, params: Any) -> TrainState:
+        """The state of a run that begins with these parameters."""
+        optimizer = self.optimizer.transformation(frozen_parameters(self.model))
+        return TrainState.create(params, optimizer, self.optimizer.ema_decay is not None)
+
+    def _drawn_state(self, batch: Mapping[str, Array], mesh: DataMesh) -> TrainState:
         """Parameters drawn from the seed, and what goes with them, each where it lives."""
         shapes = {name: value.shape for name, value in batch.items()}
-        ema = self.optimizer.ema_decay is not None
 
         def make(rng: Array) -> TrainState:
-            params = self.model.get_initial_variables(rng, shapes)['params']
-            return TrainState.create(params, optimizer, ema)
+            return self.state_of(self.model.get_initial_variables(rng, shapes)['params'])
 
         axes = shapes_and_axes(self.model, shapes)[1]
         return initialised(make, axes, mesh, jax.random.key(self.seed))
