@@ -143,14 +143,15 @@ def main() -> None:
 def kill_once(command: Command, number: int, rng: random.Random) -> str:
     """Starts the command and ends it; says where it stood."""
     sent = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)[number % 3]
+    before = latest_step(command.run) or 0
     process = command.start()
     if number % 5 == 4:
         where = 'as it starts'
         moment = time.monotonic() + rng.random() * START_UP
-        wait(process, lambda: time.monotonic() > moment)
+        far = before + STEPS_A_LIFE
+        wait(process, lambda: time.monotonic() > moment or command.lines() > far)
     else:
         where = 'at a random step'
-        before = latest_step(command.run) or 0
         wait(process, lambda: before < command.lines() and not command.is_saving())
         goal = command.lines() + rng.randrange(STEPS_A_LIFE - 8)
         wait(process, lambda: command.lines() >= goal)

@@ -67,6 +67,6 @@ def test_a_restored_position_goes_on_as_if_nothing_had_happened(taken, tmp_path)
 
 def test_kept_elements_are_made_once():
     made = []
-    kept = Kept(elements_from(0, made))
+    kept = Kept(lambda: elements_from(0, made))
     assert ids(seekable_dataset(kept, (), SPEC).repeat(3)) == [*range(5)] * 3
     assert made == [*range(5)]

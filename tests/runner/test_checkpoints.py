@@ -1,9 +1,12 @@
 """What is kept, what is read, and what a disk that fails does."""
 
 import json
+import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -135,6 +138,50 @@ def test_scanned_stacks_go_on_unrolled_and_back_with_their_optimizer_state(run):
     checkpoints.close()
     same = jax.tree.map(lambda a, b: bool((a == b).all()), back.replace(step=state.step), state)
     assert jax.tree.all(same)
+
+
+MESHES = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np, optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
+from vlm.runner.run_dir import RunDir
+from vlm.runner.state import TrainState
+
+class NoData:
+    def save(self, folder, step): pass
+
+def on(count, spec):
+    place = NamedSharding(Mesh(np.array(jax.devices()[:count]), ('fsdp',)), spec)
+    make = lambda: TrainState.create({'kernel': jnp.arange(8.0)}, optax.adam(0.1), False)
+    state = make()
+    places = jax.tree.map(
+        lambda leaf: place if leaf.ndim else NamedSharding(place.mesh, PartitionSpec()), state
+    )
+    return jax.jit(make, out_shardings=places)()
+
+run = RunDir(sys.argv[1])
+run.create()
+checkpoints = Checkpoints(run, CheckpointConfig())
+checkpoints.save(on(4, PartitionSpec('fsdp')), NoData())
+checkpoints.close()
+for count, spec in ((2, PartitionSpec('fsdp')), (1, PartitionSpec())):
+    checkpoints = Checkpoints(run, CheckpointConfig())
+    like = on(count, spec)
+    back = checkpoints.restore(like.replace(params=jax.tree.map(jnp.zeros_like, like.params)))
+    checkpoints.close()
+    kernel = back.params['kernel']
+    assert len(kernel.sharding.device_set) == count, kernel.sharding
+    np.testing.assert_array_equal(kernel, np.arange(8.0))
+"""
+
+
+def test_a_checkpoint_of_four_devices_is_restored_onto_two_and_one(tmp_path):
+    environment = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
+    command = [sys.executable, '-c', MESHES, str(tmp_path / 'run')]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
 
 
 def test_another_optimizer_average_or_vocabulary_is_refused_in_one_line(run):

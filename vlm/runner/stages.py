@@ -35,7 +35,7 @@ class Stage:
 def stages_of(flags: config.GinFlags) -> list[Stage]:
     """The stages that a stage list names; none for any other configuration.
 
-    Raises `UserError` for a list that sets anything else, or the same stage twice.
+    Raises `UserError` for a list that sets anything else, or STAGES that are no files.
     """
     if not any(_is_list(name, flags) for name in flags.files):
         return []
@@ -47,6 +47,8 @@ def stages_of(flags: config.GinFlags) -> list[Stage]:
             f'{", ".join(others)} belongs in the files of the stages.'
         )
     files, folder = config.macro('STAGES'), Path(config.macro('MODEL_DIR'))
+    if not isinstance(files, list | tuple) or not all(isinstance(name, str) for name in files):
+        raise UserError(f'{loaded.macros["STAGES"]}: STAGES = {files!r} is no list of gin files.')
     names = [f'{i}-{Path(file).stem}' for i, file in enumerate(files, start=1)]
     rest = [each for each in flags.bindings if each not in own]
     return [

@@ -78,12 +78,16 @@ def _as_array(value: Any) -> Any:
 
 
 class Kept:
-    """What an iterator yields, kept in memory as it is first asked for; calling starts anew."""
+    """What `make()` yields, made once and kept in memory as it is asked for."""
 
-    def __init__(self, elements: Iterator[Element]):
-        self._elements, self._kept = elements, []
+    def __init__(self, make: Callable[[], Iterator[Element]]):
+        self._make = make
+        self._elements: Iterator[Element] | None = None
+        self._kept: list[Element] = []
 
     def __call__(self) -> Iterator[Element]:
+        if self._elements is None:
+            self._elements = self._make()
         for number in itertools.count():
             if number == len(self._kept):
                 element = next(self._elements, None)
