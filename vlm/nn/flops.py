@@ -18,11 +18,13 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
     A `scan` counts as often as it turns, the longest branch of a `cond` once, and the body of a
     `while`, whose number of turns nobody knows before, once.
     """
-    return _of_program(jax.make_jaxpr(function)(*args).jaxpr)
+    return program_flops(jax.make_jaxpr(function)(*args))
 
 
-def _of_program(program: Jaxpr) -> float:
-    return sum(map(_of_equation, program.eqns), 0.0)
+def program_flops(program: ClosedJaxpr | Jaxpr) -> float:
+    """Operations of a program that was traced already, counted as `count_flops` does."""
+    inner = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    return sum(map(_of_equation, inner.eqns), 0.0)
 
 
 def _of_equation(equation: Any) -> float:
@@ -35,16 +37,14 @@ def _of_equation(equation: Any) -> float:
         kernel = equation.invars[1].aval
         outputs = kernel.shape[params['dimension_numbers'].rhs_spec[0]]
         return 2.0 * equation.outvars[0].aval.size * kernel.size / outputs
-    inner = [_of_program(each) for value in params.values() for each in _programs(value)]
+    inner = [program_flops(each) for value in params.values() for each in _programs(value)]
     if kind == 'cond':
         return max(inner, default=0.0)
     return sum(inner, 0.0) * (params['length'] if kind == 'scan' else 1)
 
 
-def _programs(value: Any) -> Iterator[Jaxpr]:
-    if isinstance(value, ClosedJaxpr):
-        yield value.jaxpr
-    elif isinstance(value, Jaxpr):
+def _programs(value: Any) -> Iterator[ClosedJaxpr | Jaxpr]:
+    if isinstance(value, ClosedJaxpr | Jaxpr):
         yield value
     elif isinstance(value, tuple | list):
         for each in value:

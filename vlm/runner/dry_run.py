@@ -14,7 +14,7 @@ from rich.table import Table
 
 from vlm.data.frames import image_frame
 from vlm.model import FEATURE_DTYPES
-from vlm.runner.flops import matrix_flops
+from vlm.nn.flops import program_flops
 from vlm.runner.mesh import DataMesh
 from vlm.runner.parts import frozen_parameters
 from vlm.runner.placement import Axes, shardings, undivided
@@ -36,7 +36,7 @@ class Plan:
 
     state: TrainState
     batch: dict[str, jax.ShapeDtypeStruct]
-    flops: int
+    flops: float
     arguments: int
     temporary: int
     outputs: int
@@ -86,7 +86,7 @@ def plan(trainer: Trainer, mesh: DataMesh, axes: Axes) -> Plan:
     return Plan(
         state,
         batch,
-        matrix_flops(traced.jaxpr),
+        program_flops(traced.jaxpr),
         memory.argument_size_in_bytes,
         memory.temp_size_in_bytes,
         memory.output_size_in_bytes,
