@@ -17,6 +17,7 @@ import pstats
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -25,11 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vlm.runner import train
+from vlm.runner import train, train_step
 from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
 from vlm.runner.datasets import DatasetConfig
 from vlm.runner.logs import MetricsLog
-from vlm.runner.mesh import DataMesh
+from vlm.runner.mesh import MeshConfig
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.run_dir import RunDir
 
@@ -72,23 +73,32 @@ def run_loop(steps: int, batch_size: int, log_period: int) -> train.Training:
     trainer = train.Trainer(model, data, optimizer, steps, log_period=log_period)
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(train, 'make_train_step', idle_step),
+        mock.patch.object(train_step, 'make_train_step', idle_step),
         mock.patch.object(DatasetConfig, 'task_names', lambda self: list(TASKS)),
     ):
         run = RunDir(folder)
         log = MetricsLog(run)
-        checkpoints = Checkpoints(run.checkpoints, CheckpointConfig(10**9, 1))
-        training = trainer._loop(run, log, DataMesh(), checkpoints, batches(batch_size), 0)
+        checkpoints = Checkpoints(run, CheckpointConfig(10**9, 1))
+        mesh, data = MeshConfig().build(), SameBatch(batch_size)
+        training = trainer._loop(run, log, mesh, checkpoints, data, 0)
         checkpoints.close()
         log.close()
     return training
 
 
-def batches(size: int) -> Iterator[dict[str, np.ndarray]]:
-    """The same random batch for ever, named."""
-    names = [json.dumps([TASKS[i % len(TASKS)], f'example {i}']).encode() for i in range(size)]
-    batch = make_batch(size, LENGTHS['inputs'], LENGTHS['targets'])
-    return itertools.repeat({**batch, 'name': np.array(names, object)})
+class SameBatch:
+    """The same random batch for ever, named; it has no position to save."""
+
+    def __init__(self, size: int):
+        names = [json.dumps([TASKS[i % len(TASKS)], f'example {i}']).encode() for i in range(size)]
+        batch = make_batch(size, LENGTHS['inputs'], LENGTHS['targets'])
+        self._batch = {**batch, 'name': np.array(names)}
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return itertools.repeat(self._batch)
+
+    def save(self, folder: Path, step: int) -> None:
+        """Nothing."""
 
 
 def idle_step(*_: Any) -> Any:

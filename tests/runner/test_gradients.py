@@ -19,7 +19,7 @@ from vlm.runner.gradients import make_gradient, microbatches
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.parts import frozen_parameters, part_of
 from vlm.runner.state import TrainState, flat_names
-from vlm.runner.train import make_train_step
+from vlm.runner.train_step import make_train_step
 
 import miniature
 from miniature import random_params

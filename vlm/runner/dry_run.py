@@ -17,9 +17,10 @@ from vlm.model import FEATURE_DTYPES
 from vlm.nn.flops import program_flops
 from vlm.runner.mesh import DataMesh
 from vlm.runner.parts import frozen_parameters
-from vlm.runner.placement import Axes, shardings, undivided
+from vlm.runner.placement import Axes, planned, undivided
 from vlm.runner.state import TrainState, flat_names
-from vlm.runner.train import Trainer, make_train_step
+from vlm.runner.train import Trainer
+from vlm.runner.train_step import make_train_step
 
 PyTree = Any
 
@@ -65,19 +66,9 @@ def plan(trainer: Trainer, mesh: DataMesh, axes: Axes) -> Plan:
     model, config = trainer.model, trainer.optimizer
     optimizer = config.transformation(frozen_parameters(model))
     batch = batch_shapes(trainer, mesh)
-    shapes = {name: value.shape for name, value in batch.items()}
-
-    def make(rng: jax.Array) -> TrainState:
-        params = model.get_initial_variables(rng, shapes)['params']
-        return TrainState.create(params, optimizer, config.ema_decay is not None)
-
-    state = jax.eval_shape(make, jax.random.key(0))
-    places = shardings(state, axes, mesh)
-    state = jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        state,
-        places,
-    )
+    make = trainer.drawn({name: value.shape for name, value in batch.items()})
+    state = planned(make, axes, mesh, jax.random.key(0))
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
     jit = functools.partial(mesh.jit, out_shardings=(places, mesh.replicated))
     step = make_train_step(model, optimizer, config, trainer.num_microbatches, jit)
     rng = jax.eval_shape(jax.random.key, 0)

@@ -63,8 +63,18 @@ def place_parameters(params: PyTree, axes: Axes, mesh: DataMesh) -> PyTree:
 
 def initialised(make: Callable[[Array], PyTree], axes: Axes, mesh: DataMesh, rng: Array) -> PyTree:
     """`make(rng)`, each part computed where it is to live."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, planned(make, axes, mesh, rng))
+    return mesh.jit(make, out_shardings=places)(rng)
+
+
+def planned(make: Callable[[Array], PyTree], axes: Axes, mesh: DataMesh, rng: Array) -> PyTree:
+    """The shapes of `make(rng)`, each with the sharding of where it is to live."""
     shapes = jax.eval_shape(make, rng)
-    return mesh.jit(make, out_shardings=shardings(shapes, axes, mesh))(rng)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        shapes,
+        shardings(shapes, axes, mesh),
+    )
 
 
 def undivided(params: PyTree, axes: Axes, mesh: DataMesh) -> dict[str, str]:

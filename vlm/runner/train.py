@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
 from jaxtyping import Array
 
 from vlm.data.prompts import check_overrides
@@ -21,23 +18,21 @@ from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
 from vlm.runner.datasets import DatasetConfig
 from vlm.runner.evaluate import Evaluation
 from vlm.runner.feed import Fed, feed
-from vlm.runner.gradients import make_gradient
-from vlm.runner.guards import SKIPPED, Guard, Watch, keep_if
+from vlm.runner.guards import Guard, Watch
 from vlm.runner.initial import InitialCheckpoint
 from vlm.runner.interrupt import Interruption
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh, MeshConfig
 from vlm.runner.meter import Meter
 from vlm.runner.optimizers import Optimizer
-from vlm.runner.parts import apply_updates, average, frozen_parameters
-from vlm.runner.placement import initialised, shapes_and_axes
+from vlm.runner.parts import frozen_parameters
+from vlm.runner.placement import initialised, planned, shapes_and_axes
 from vlm.runner.progress import ProgressBar
 from vlm.runner.resume import restore_state
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState
+from vlm.runner.train_step import make_train_steps
 from vlm.runner.utilisation import matrix_rate, step_flops
-
-StepFn = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, dict[str, Any]]]
 
 
 @dataclasses.dataclass
@@ -200,77 +195,23 @@ class Trainer:
         mesh: DataMesh,
     ) -> TrainState:
         """What training goes on from: the latest checkpoint or, in a new run, new parameters."""
-        state = self._drawn_state(batch, mesh)
+        shapes = {name: value.shape for name, value in batch.items()}
+        axes = shapes_and_axes(self.model, shapes)[1]
+        make, key = self.drawn(shapes), jax.random.key(self.seed)
         if checkpoints.latest_step:
-            return restore_state(checkpoints, run, state, self.state_of)
+            return restore_state(checkpoints, run, planned(make, axes, mesh, key), self.state_of)
+        state = initialised(make, axes, mesh, key)
         return self.initial.load_into(state, self.model.module.config.vision, self.state_of)
+
+    def drawn(self, shapes: Mapping[str, tuple[int, ...]]) -> Callable[[Array], TrainState]:
+        """A function of a key: the state with parameters drawn for batches of these shapes."""
+        return lambda rng: self.state_of(self.model.get_initial_variables(rng, shapes)['params'])
 
     def state_of(self, params: Any) -> TrainState:
         """The state of a run that begins with these parameters."""
         optimizer = self.optimizer.transformation(frozen_parameters(self.model))
         return TrainState.create(params, optimizer, self.optimizer.ema_decay is not None)
 
-    def _drawn_state(self, batch: Mapping[str, Array], mesh: DataMesh) -> TrainState:
-        """Parameters drawn from the seed, and what goes with them, each where it lives."""
-        shapes = {name: value.shape for name, value in batch.items()}
-
-        def make(rng: Array) -> TrainState:
-            return self.state_of(self.model.get_initial_variables(rng, shapes)['params'])
-
-        axes = shapes_and_axes(self.model, shapes)[1]
-        return initialised(make, axes, mesh, jax.random.key(self.seed))
-
 
 def _shardings_of(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: leaf.sharding, state)
-
-
-def make_train_step(
-    model: VisionTextModel,
-    optimizer: optax.GradientTransformation,
-    config: Optimizer,
-    num_microbatches: int = 1,
-    jit: Callable[..., StepFn] = jax.jit,
-) -> StepFn:
-    """The jitted step; the state's buffers are given away. `jit` is that of a mesh."""
-    gradient, frozen = make_gradient(model, num_microbatches), frozen_parameters(model)
-
-    @functools.partial(jit, donate_argnums=0)
-    def step(
-        state: TrainState, batch: Mapping[str, Array], rng: Array
-    ) -> tuple[TrainState, dict[str, Array]]:
-        rng = jax.random.fold_in(rng, state.step)
-        grads, metrics = gradient(state.params, batch, rng)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = apply_updates(state.params, updates)
-        ema_params = state.ema_params
-        if ema_params is not None:
-            ema_params = average(ema_params, params, config.ema_decay, frozen)
-        values = {name: metric.compute() for name, metric in metrics.items()}
-        values['grad_norm'] = optax.tree.norm(grads)
-        values['learning_rate'] = config.schedule(state.step)
-        finite = jnp.isfinite(values['loss']) & jnp.isfinite(values['grad_norm'])
-        values[SKIPPED] = ~finite
-        new = TrainState(state.step + 1, params, opt_state, ema_params)
-        return keep_if(finite, new, state), values
-
-    return step
-
-
-def make_train_steps(
-    model: VisionTextModel,
-    optimizer: optax.GradientTransformation,
-    config: Optimizer,
-    seed: int,
-    num_microbatches: int = 1,
-    jit: Callable[..., StepFn] = jax.jit,
-) -> Callable[[int], StepFn]:
-    """The step function of each step number: that of a patch size drawn for it, if there are some.
-
-    Every size is a program of its own with static shapes, compiled when it is first drawn. The draw
-    depends on seed and step alone, so a continued run goes on with the same ones.
-    """
-    sizes = model.module.config.vision.train_patch_sizes
-    models = [model.with_patch_size(size) for size in sizes] or [model]
-    steps = [make_train_step(each, optimizer, config, num_microbatches, jit) for each in models]
-    return lambda step: steps[np.random.default_rng((seed, step)).integers(len(steps))]

@@ -16,7 +16,7 @@ from vlm.runner.optimizers import Optimizer
 from vlm.runner.parts import frozen_parameters
 from vlm.runner.placement import initialised, shapes_and_axes, shardings
 from vlm.runner.state import TrainState, flat_names
-from vlm.runner.train import make_train_step
+from vlm.runner.train_step import make_train_step
 
 FAMILIES = ('pali_tiny', 'paligemma_tiny', 'locca_tiny')
 SMALL = [
