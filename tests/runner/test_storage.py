@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from vlm.errors import UserError
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.logs import MetricsLog
 from vlm.runner.run_dir import RunDir
@@ -36,7 +37,7 @@ def test_a_full_disk_ends_the_run_and_completed_checkpoints_stay(
     options = {'TRAIN_STEPS': 8, 'LOG_PERIOD': 1, 'CHECKPOINT_PERIOD': 3, 'EVAL_EXAMPLES': 1}
     assert vlm('train', run_dir=run, **options) == 2
     said = capsys.readouterr().err
-    assert f'{run}: no space is left' in said and 'step 3 is complete' in said
+    assert f'cannot write {run}: No space left on device' in said and 'step 3 is complete' in said
     assert restore_params(RunDir(run))[0] == 3
     monkeypatch.undo()
     assert vlm('train', run_dir=run, **options) == 0
@@ -54,11 +55,22 @@ def test_a_vanished_directory_ends_the_run_at_the_next_log_point(
     assert f'{run}: the run directory is gone' in capsys.readouterr().err
 
 
-def test_other_errors_stay_what_they_are_and_causes_are_looked_at(tmp_path):
-    with pytest.raises(ValueError, match='other'), storage_errors_told(RunDir(tmp_path)):
-        raise ValueError('other')
-    with pytest.raises(Exception, match='no space is left'), storage_errors_told(RunDir(tmp_path)):
-        try:
-            raise ValueError('tensorstore: write failed: No space left on device')
-        except ValueError as error:
-            raise RuntimeError('save failed') from error
+def told_of(error, run):
+    with pytest.raises(UserError) as told, storage_errors_told(run):
+        raise error
+    return str(told.value)
+
+
+def test_a_disk_that_cannot_be_written_is_told_wherever_it_shows(tmp_path):
+    run = RunDir(tmp_path)
+    read_only = OSError(errno.EROFS, 'not looked at', 'a/metrics.jsonl')
+    assert told_of(read_only, run).startswith('cannot write a/metrics.jsonl: Read-only file system')
+    hidden = RuntimeError('save failed')
+    hidden.__cause__ = ValueError('tensorstore: write failed: No space left on device')
+    assert told_of(hidden, run).startswith(f'cannot write {tmp_path}: No space left on device.')
+
+
+@pytest.mark.parametrize('error', [ValueError('other'), FileNotFoundError(errno.ENOENT, 'other')])
+def test_other_errors_stay_what_they_are(error, tmp_path):
+    with pytest.raises(type(error), match='other'), storage_errors_told(RunDir(tmp_path)):
+        raise error

@@ -30,6 +30,7 @@ from vlm.runner.processes import NoLog, is_first
 from vlm.runner.progress import ProgressBar, clock
 from vlm.runner.report import write_report
 from vlm.runner.results import read_examples, result_rows
+from vlm.runner.run_dir import RunDir
 from vlm.runner.session import (
     Session,
     command_line,
@@ -104,7 +105,7 @@ def _final_scores(session: Session, params: object, log: MetricsLog, mesh: DataM
 
 def evaluate(flags: GinFlags, run_dir: str, checkpoint: str = 'latest') -> int:
     """Evaluates a checkpoint of a run ('latest', 'best' or a step); writes scores and report."""
-    with quiet_libraries():
+    with quiet_libraries(), storage_errors_told(RunDir(run_dir)):
         session = open_session(flags, run_dir)
         evaluation = session.trainer.evaluation
         if evaluation is None:
@@ -124,7 +125,7 @@ def evaluate(flags: GinFlags, run_dir: str, checkpoint: str = 'latest') -> int:
 
 def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | None) -> int:
     """Writes one JSON line an example: id, prompt, prediction, references, score."""
-    with quiet_libraries():
+    with quiet_libraries(), storage_errors_told(RunDir(run_dir)):
         session = open_session(flags, run_dir)
         trainer = session.trainer
         lengths = (trainer.evaluation or trainer.dataset).task_feature_lengths

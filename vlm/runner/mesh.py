@@ -164,6 +164,8 @@ class DataMesh:
 
     def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Sends this process's rows of a batch to its devices; returns the batch of all."""
+        if jax.process_count() == 1:  # one call for all features is the fastest
+            return jax.device_put(dict(batch), self.batch)
         make = functools.partial(jax.make_array_from_process_local_data, self.batch)
         return {name: make(value) for name, value in batch.items()}
 

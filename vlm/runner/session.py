@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import errno
 import importlib.metadata
 import re
 import shlex
@@ -34,8 +33,6 @@ from vlm.runner.resume import changed_settings, check_architecture, check_traini
 from vlm.runner.run_dir import RunDir
 from vlm.runner.train import Trainer
 
-# No space, quota used up, file too large, read-only, input/output error.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 OPTIONAL_MACROS = ('MIXTURE_OR_TASK_MODULE',)
 
 
@@ -187,12 +184,5 @@ def quiet_libraries() -> Iterator[None]:
         if told is None:
             raise
         raise UserError(told.group(1)) from None
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise UserError(
-            f'cannot write {error.filename or "to the run directory"}: {error.strerror}. '
-            'Checkpoints that were complete stay so; the same command goes on from the latest.'
-        ) from error
     finally:
         absl_logging.set_verbosity(before)

@@ -1,19 +1,23 @@
-"""A full disk or a run directory that is gone, told as what they are."""
+"""A disk that cannot be written or a run directory that is gone, told as what they are."""
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 
 from vlm.errors import UserError
 from vlm.runner.run_dir import RunDir
 
+# No space, quota used up, file too large, read-only, input/output error.
+_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # tensorstore and TensorFlow keep no errno.
-_FULL = ('No space left on device', 'Disk quota exceeded')
+_TEXTS = tuple(map(os.strerror, _ERRORS[:2]))
 
 
 @contextlib.contextmanager
 def storage_errors_told(run: RunDir) -> Iterator[None]:
-    """Turns what comes of a full disk or a vanished run directory into a `UserError`.
+    """Turns what comes of a disk that cannot be written, or a run directory that is gone, into a
+    `UserError`.
 
     Checkpoints are written beside their place and renamed, so what was complete stays complete.
     """
@@ -23,21 +27,24 @@ def storage_errors_told(run: RunDir) -> Iterator[None]:
         raise
     except Exception as error:
         if not run.path.is_dir():
-            what = 'the run directory is gone'
-        elif _says_full(error):
-            what = 'no space is left on its device'
+            told = f'{run.path}: the run directory is gone'
+        elif why := _disk_error(error, run):
+            told = f'cannot write {why}'
         else:
             raise
-        raise UserError(f'{run.path}: {what}. {_remedy(run)}') from error
+        raise UserError(f'{told}. {_remedy(run)}') from error
 
 
-def _says_full(error: BaseException | None) -> bool:
+def _disk_error(error: BaseException | None, run: RunDir) -> str:
+    """'FILE: REASON' if that is what is at the bottom of it, otherwise ''."""
     while error is not None:
-        number = error.errno if isinstance(error, OSError) else None
-        if number in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in _FULL):
-            return True
+        if isinstance(error, OSError) and error.errno in _ERRORS:
+            return f'{error.filename or run.path}: {os.strerror(error.errno)}'
+        for text in _TEXTS:
+            if text in str(error):
+                return f'{run.path}: {text}'
         error = error.__cause__ or error.__context__
-    return False
+    return ''
 
 
 def _remedy(run: RunDir) -> str:
