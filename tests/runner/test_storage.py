@@ -43,7 +43,7 @@ def test_a_full_disk_ends_the_run_and_completed_checkpoints_stay(
     assert vlm('train', run_dir=run, **options) == 0
     lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
     steps = [line['step'] for line in lines if line['kind'] == 'train']
-    assert steps == [1, 2, 3, 4, *range(4, 9)]
+    assert steps == [*range(1, 9)]  # that of step 4 came again
 
 
 def test_a_vanished_directory_ends_the_run_at_the_next_log_point(
