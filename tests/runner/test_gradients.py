@@ -64,7 +64,7 @@ def test_microbatches_add_up_to_the_batch(normalizer, count, batch):
     )
     for a, b in zip(jax.tree.leaves(whole[0]), jax.tree.leaves(parts[0]), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
-    values = [{name: metric.compute() for name, metric in each[1].items()} for each in (whole, parts)]
+    values = [{name: metric.compute() for name, metric in m.items()} for _, m in (whole, parts)]
     assert values[1]['answer_tokens'] == 11 and values[1]['task_loss'].shape == (2,)
     for name, value in values[0].items():
         np.testing.assert_allclose(values[1][name], value, rtol=1e-5, err_msg=name)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlm.errors import UserError
-from vlm.runner import train
+from vlm.runner import train, train_step
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.feed import Origin
 from vlm.runner.guards import Guard, Watch, keep_if
@@ -110,7 +110,7 @@ def test_training_goes_past_a_bad_batch_and_ends_at_too_many(vlm, tmp_path, monk
 def test_the_guard_changes_no_bit_of_a_healthy_run(vlm, tmp_path, monkeypatch):
     options = {'TRAIN_STEPS': 4, 'EVAL_EXAMPLES': 1}
     assert vlm('train', run_dir=tmp_path / 'guarded', **options) == 0
-    monkeypatch.setattr(train, 'keep_if', lambda finite, new, old: new)
+    monkeypatch.setattr(train_step, 'keep_if', lambda finite, new, old: new)
     assert vlm('train', run_dir=tmp_path / 'plain', **options) == 0
     guarded, plain = (restore_params(RunDir(tmp_path / name))[1] for name in ('guarded', 'plain'))
     jax.tree.map(np.testing.assert_array_equal, guarded, plain)

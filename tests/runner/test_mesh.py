@@ -123,10 +123,10 @@ def test_moments_and_averages_lie_with_their_parameters(make):
     assert placed >= 5  # parameters, averages, and of all but one at least one moment
 
 
-@pytest.fixture(scope='module')
-def losses() -> dict:
+@pytest.fixture(scope='module', params=['', pytest.param('--every', marks=pytest.mark.slow)])
+def losses(request) -> dict:
     done = subprocess.run(
-        [sys.executable, str(PROGRAMS / 'losses_on_meshes.py')],
+        [sys.executable, str(PROGRAMS / 'losses_on_meshes.py'), request.param],
         capture_output=True,
         text=True,
         timeout=300,
@@ -154,8 +154,8 @@ def test_every_mesh_gives_the_losses_of_one_device(losses):
 
 
 def test_states_are_split_and_steps_compiled_once(losses):
-    whole = losses['pali_tiny one']['bytes']
-    parts = {'8x1x1': 1, '1x8x1': 8, '2x2x2': 2}  # of a moment with the axes (embed, None)
-    for name, count in parts.items():
-        assert losses[f'pali_tiny {name}']['bytes'] * count == whole
+    parts = {'one': 1, '8x1x1': 1, '1x8x1': 8, '2x2x2': 2}  # of a moment with axes (embed, None)
+    for name, result in losses.items():
+        family, mesh = name.split()[:2]
+        assert result['bytes'] * parts[mesh] == losses[f'{family} one']['bytes'], name
     assert {result['programs'] for result in losses.values()} == {1}

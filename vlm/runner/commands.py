@@ -67,7 +67,7 @@ def _train(flags: GinFlags, dry_run: bool) -> int | None:
         told.enter_context(storage_errors_told(session.run))
         _introduce(session)
         if dry_run:
-            show_plan(session.trainer, session.parameter_axes)
+            show_plan(session.trainer)
             return 0
         mesh = session.trainer.build_mesh()
         tell_undivided(session.abstract_params, session.parameter_axes, mesh, console)

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from vlm.data.frames import image_frame
 from vlm.model import FEATURE_DTYPES
 from vlm.nn.flops import program_flops
 from vlm.runner.mesh import DataMesh
 from vlm.runner.parts import frozen_parameters
-from vlm.runner.placement import Axes, planned, undivided
+from vlm.runner.placement import Axes, shardings_of, undivided
 from vlm.runner.state import TrainState, flat_names
 from vlm.runner.train import Trainer
 from vlm.runner.train_step import make_train_step
@@ -51,25 +50,19 @@ class Plan:
 
 def batch_shapes(trainer: Trainer, mesh: DataMesh) -> dict[str, jax.ShapeDtypeStruct]:
     """The whole batch of a step, split as it would be."""
-    converter = trainer.model.FEATURE_CONVERTER_CLS(pack=False)
-    lengths = converter.get_model_feature_lengths(trainer.dataset.task_feature_lengths)
-    shapes = {name: (trainer.dataset.batch_size, length) for name, length in lengths.items()}
-    shapes['images'] += (*image_frame().size, 3)
     return {
         name: jax.ShapeDtypeStruct(shape, FEATURE_DTYPES.get(name, jnp.int32), sharding=mesh.batch)
-        for name, shape in shapes.items()
+        for name, shape in trainer.batch_shapes().items()
     }
 
 
-def plan(trainer: Trainer, mesh: DataMesh, axes: Axes) -> Plan:
+def plan(trainer: Trainer, mesh: DataMesh) -> Plan:
     """Compiles the step for shapes and shardings."""
     model, config = trainer.model, trainer.optimizer
     optimizer = config.transformation(frozen_parameters(model))
     batch = batch_shapes(trainer, mesh)
-    make = trainer.drawn({name: value.shape for name, value in batch.items()})
-    state = planned(make, axes, mesh, jax.random.key(0))
-    places = jax.tree.map(lambda leaf: leaf.sharding, state)
-    jit = functools.partial(mesh.jit, out_shardings=(places, mesh.replicated))
+    state = trainer.planned_state(mesh)
+    jit = functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated))
     step = make_train_step(model, optimizer, config, trainer.num_microbatches, jit)
     rng = jax.eval_shape(jax.random.key, 0)
     traced = step.trace(state, batch, rng)
@@ -85,10 +78,10 @@ def plan(trainer: Trainer, mesh: DataMesh, axes: Axes) -> Plan:
     )
 
 
-def show_plan(trainer: Trainer, axes: Axes) -> None:
+def show_plan(trainer: Trainer) -> None:
     """Compiles the step of a trainer for its mesh and prints what it takes."""
-    mesh = trainer.build_mesh()
-    print_plan(plan(trainer, mesh, axes), mesh, axes, Console(highlight=False, width=WIDTH))
+    mesh, axes = trainer.build_mesh(), trainer.parameters[1]
+    print_plan(plan(trainer, mesh), mesh, axes, Console(highlight=False, width=WIDTH))
 
 
 def bytes_per_device(tree: PyTree) -> int:

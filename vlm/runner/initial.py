@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -135,12 +134,11 @@ class InitialCheckpoint:
         there = flat_names(
             to_layout(self._renamed(restore_params(run, self.step, on_host=True)[1]), state.params)
         )
-        grid = _stored_grid(run)
 
         def value(name: str, mine: jax.Array) -> jax.Array:
             if name not in wanted:
                 return mine
-            fitted = _fitted(name, there[name], mine.shape, grid, vision)
+            fitted = _fitted(name, there[name], mine.shape, run, vision)
             return jax.device_put(np.asarray(fitted, mine.dtype), mine.sharding)
 
         params = nested(
@@ -157,23 +155,20 @@ def _can_resample(name: str, there: tuple[int, ...], here: tuple[int, ...]) -> b
     )
 
 
-def _fitted(
-    name: str, value: Any, shape: tuple[int, ...], grid: Grid | None, vision: VitConfig
-) -> Any:
-    """The value in this shape; `grid`: rows and columns of the positions there, if known."""
+def _fitted(name: str, value: Any, shape: tuple[int, ...], run: RunDir, vision: VitConfig) -> Any:
+    """A value of `run` in this shape."""
     if value.shape == shape:
         return value
     if name == PATCHES:
         return pi_resize(value, shape[:2])
-    side = math.isqrt(len(value))
-    rows, columns = grid or (side, side)
+    rows, columns = _stored_grid(run)
     if rows * columns != len(value):
         raise UserError(f'{name}: {len(value)} positions there are no grid of {rows} x {columns}.')
     table = jnp.asarray(value).reshape(rows, columns, -1)
     return resample_positions(table, vision.position_grid or vision.grid).reshape(shape)
 
 
-def _stored_grid(run: RunDir) -> Grid | None:
+def _stored_grid(run: RunDir) -> Grid:
     there = Serving.from_json(run.read_json(run.model)).network.vision
     return tuple(there.position_grid or there.grid)
 

@@ -1,6 +1,6 @@
 """Where a training state lives: parameters by their axis names, optimizer states beside them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -61,20 +61,18 @@ def place_parameters(params: PyTree, axes: Axes, mesh: DataMesh) -> PyTree:
     return jax.tree.map(jax.device_put, whole, shardings(params, axes, mesh))
 
 
-def initialised(make: Callable[[Array], PyTree], axes: Axes, mesh: DataMesh, rng: Array) -> PyTree:
-    """`make(rng)`, each part computed where it is to live."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, planned(make, axes, mesh, rng))
-    return mesh.jit(make, out_shardings=places)(rng)
-
-
-def planned(make: Callable[[Array], PyTree], axes: Axes, mesh: DataMesh, rng: Array) -> PyTree:
-    """The shapes of `make(rng)`, each with the sharding of where it is to live."""
-    shapes = jax.eval_shape(make, rng)
+def with_shardings(shapes: PyTree, places: PyTree) -> PyTree:
+    """Shapes that say where each array is to live."""
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
-        shardings(shapes, axes, mesh),
+        places,
     )
+
+
+def shardings_of(tree: PyTree) -> PyTree:
+    """Where the arrays of a tree live, or are to live."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
 def undivided(params: PyTree, axes: Axes, mesh: DataMesh) -> dict[str, str]:

@@ -28,7 +28,7 @@ from vlm.runner.compilation import compilation_cache
 from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.initial import Origin, as_rows
 from vlm.runner.model_file import Serving, parameter_shapes
-from vlm.runner.placement import Axes, shapes_and_axes
+from vlm.runner.placement import Axes
 from vlm.runner.resume import changed_settings, check_architecture, check_training
 from vlm.runner.run_dir import RunDir
 from vlm.runner.train import Trainer
@@ -42,9 +42,17 @@ class Session:
 
     trainer: Trainer
     run: RunDir
-    abstract_params: Any
-    parameter_axes: Axes
     initial: Sequence[Origin] = ()  # where a run that begins has its parameters from
+
+    @property
+    def abstract_params(self) -> Any:
+        """Shapes of the parameters."""
+        return self.trainer.parameters[0]
+
+    @property
+    def parameter_axes(self) -> Axes:
+        """Logical axes of the parameters, by name."""
+        return self.trainer.parameters[1]
 
     @property
     def num_parameters(self) -> int:
@@ -81,7 +89,8 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
     config.register_tasks(loaded)
     trainer = gin.get_configurable(Trainer)()
     trainer.check()
-    abstract, axes = abstract_params(trainer)
+    _check_vocabulary(trainer)
+    abstract = trainer.parameters[0]
     check_architecture(run, abstract)
     initial = ()
     if model_dir is None:
@@ -90,22 +99,16 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
             print(f'note: other settings than in config.gin there: {changes}.', file=sys.stderr)
         if latest_step(run) is None:
             initial = trainer.initial.plan(abstract, trainer.model.module.config.vision)
-    return Session(trainer, run, abstract, axes, initial)
+    return Session(trainer, run, initial)
 
 
-def abstract_params(trainer: Trainer) -> tuple[Any, Axes]:
-    """Shapes and logical axes of the parameters, without allocating or reading anything."""
-    converter = trainer.model.FEATURE_CONVERTER_CLS(pack=False)
-    lengths = converter.get_model_feature_lengths(trainer.dataset.task_feature_lengths)
-    shapes = {name: (1, length) for name, length in lengths.items()}
-    shapes['images'] = (1, lengths['images'], *image_frame().size, 3)
+def _check_vocabulary(trainer: Trainer) -> None:
     vocabulary, table = task_vocabulary().vocab_size, trainer.model.module.config.text.vocab_size
     if vocabulary > table:
         raise UserError(
             f'the vocabulary has {vocabulary} tokens, the model only {table} '
             '(TextConfig.vocab_size): ids would fall off the embedding table.'
         )
-    return shapes_and_axes(trainer.model, shapes)
 
 
 def serving_of(session: Session) -> Serving:

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import signal
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array
 
+from vlm.data.frames import image_frame
 from vlm.data.prompts import check_overrides
 from vlm.data.tasks import declared
 from vlm.errors import UserError
@@ -26,7 +26,13 @@ from vlm.runner.mesh import DataMesh, MeshConfig
 from vlm.runner.meter import Meter
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.parts import frozen_parameters
-from vlm.runner.placement import initialised, planned, shapes_and_axes
+from vlm.runner.placement import (
+    Axes,
+    shapes_and_axes,
+    shardings,
+    shardings_of,
+    with_shardings,
+)
 from vlm.runner.progress import ProgressBar
 from vlm.runner.resume import restore_state
 from vlm.runner.run_dir import RunDir
@@ -130,14 +136,14 @@ class Trainer:
     ) -> Training:
         fed = feed(batches, mesh.put, self.dataset.task_names())
         batch = next(fed)
-        state = self._first_state(run, checkpoints, batch.arrays, mesh)
+        state = self._first_state(run, checkpoints, mesh)
         step_fn_of = make_train_steps(
             self.model,
             self.optimizer.transformation(frozen_parameters(self.model)),
             self.optimizer,
             self.seed,
             self.num_microbatches,
-            functools.partial(mesh.jit, out_shardings=(_shardings_of(state), mesh.replicated)),
+            functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated)),
         )
         rng = jax.random.key(self.seed + 1)
         meter = self._meter(run, log, mesh, state, batch)
@@ -187,31 +193,37 @@ class Trainer:
             and step < self.total_steps
         )
 
-    def _first_state(
-        self,
-        run: RunDir,
-        checkpoints: Checkpoints,
-        batch: Mapping[str, Array],
-        mesh: DataMesh,
-    ) -> TrainState:
+    def _first_state(self, run: RunDir, checkpoints: Checkpoints, mesh: DataMesh) -> TrainState:
         """What training goes on from: the latest checkpoint or, in a new run, new parameters."""
-        shapes = {name: value.shape for name, value in batch.items()}
-        axes = shapes_and_axes(self.model, shapes)[1]
-        make, key = self.drawn(shapes), jax.random.key(self.seed)
+        planned = self.planned_state(mesh)
         if checkpoints.latest_step:
-            return restore_state(checkpoints, run, planned(make, axes, mesh, key), self.state_of)
-        state = initialised(make, axes, mesh, key)
+            return restore_state(checkpoints, run, planned, self.state_of)
+        draw = mesh.jit(self._drawn_state, out_shardings=shardings_of(planned))
+        state = draw(jax.random.key(self.seed))
         return self.initial.load_into(state, self.model.module.config.vision, self.state_of)
 
-    def drawn(self, shapes: Mapping[str, tuple[int, ...]]) -> Callable[[Array], TrainState]:
-        """A function of a key: the state with parameters drawn for batches of these shapes."""
-        return lambda rng: self.state_of(self.model.get_initial_variables(rng, shapes)['params'])
+    def _drawn_state(self, rng: Array) -> TrainState:
+        return self.state_of(self.model.get_initial_variables(rng, self.batch_shapes())['params'])
+
+    def planned_state(self, mesh: DataMesh) -> TrainState:
+        """Shapes of the state, each with the sharding of where it is to live."""
+        params, axes = self.parameters
+        state = jax.eval_shape(self.state_of, params)
+        return with_shardings(state, shardings(state, axes, mesh))
+
+    @functools.cached_property
+    def parameters(self) -> tuple[Any, Axes]:
+        """Shapes of the parameters, and their logical axes by name; allocates and reads nothing."""
+        return shapes_and_axes(self.model, self.batch_shapes())
+
+    def batch_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the model's features in the batch of a step."""
+        converter = self.model.FEATURE_CONVERTER_CLS(pack=False)
+        lengths = converter.get_model_feature_lengths(self.dataset.task_feature_lengths)
+        shapes = {name: (self.dataset.batch_size, length) for name, length in lengths.items()}
+        return shapes | {'images': (*shapes['images'], *image_frame().size, 3)}
 
     def state_of(self, params: Any) -> TrainState:
         """The state of a run that begins with these parameters."""
         optimizer = self.optimizer.transformation(frozen_parameters(self.model))
         return TrainState.create(params, optimizer, self.optimizer.ema_decay is not None)
-
-
-def _shardings_of(state: TrainState) -> TrainState:
-    return jax.tree.map(lambda leaf: leaf.sharding, state)

@@ -19,17 +19,22 @@ def step_flops(model: VisionTextModel, params: Any, batch: Any) -> float:
     """Model FLOPs of a training step; shapes are enough for `params` and `batch`.
 
     The backward pass is two products for each of the forward pass; a frozen vision encoder has
-    none, and what `remat` computes again does not count.
+    none, one whose first blocks are frozen has that share less, and what `remat` computes again
+    does not count.
     """
+    vision = model.module.config.vision
+    frozen_share = vision.frozen_blocks / vision.num_layers
+    if model.module.config.freeze_vision:
+        frozen_share = 1.0
     forward = count_flops(lambda p, b: model.loss_fn(p, b, None)[0], params, batch)
-    if not model.module.config.freeze_vision:
+    if not frozen_share:
         return 3.0 * forward
-    frozen = count_flops(
+    encoder = count_flops(
         lambda p, images: model.module.apply({'params': p}, images, method=_encoded_alone),
         params,
         batch['images'],
     )
-    return 3.0 * forward - 2.0 * frozen
+    return 3.0 * forward - 2.0 * frozen_share * encoder
 
 
 def _encoded_alone(network: VisionTextNetwork, images: Any) -> Any:

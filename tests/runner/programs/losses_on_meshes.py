@@ -14,11 +14,12 @@ from vlm.runner.config import GinFlags, load
 from vlm.runner.mesh import MeshConfig
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.parts import frozen_parameters
-from vlm.runner.placement import initialised, shapes_and_axes, shardings
+from vlm.runner.placement import shapes_and_axes, shardings
 from vlm.runner.state import TrainState, flat_names
 from vlm.runner.train_step import make_train_step
 
-FAMILIES = ('pali_tiny', 'paligemma_tiny', 'locca_tiny')
+# Families, and the mesh that each is tried on where not all are tried on all.
+FAMILIES = {'pali_tiny': '2x2x2 in parts', 'paligemma_tiny': '1x8x1', 'locca_tiny': '8x1x1'}
 SMALL = [
     'IMAGE_SIZE = (16, 16)',
     'vit.VitConfig.num_layers = 1',
@@ -83,12 +84,10 @@ def five_steps(model, batch, mesh, params, axes, microbatches: int) -> dict:
 
 
 def runs_of(family: str, every: bool) -> dict[str, tuple[dict, int]]:
-    """(Axes, microbatches) by name: one device first. All meshes for one family, or for every."""
-    parted = {'2x2x2 in parts': (MESHES['2x2x2'], 2)}
+    """(Axes, microbatches) by name: one device first, then a mesh of the family's own or every."""
     runs = {'one': ({}, 1)} | {name: (axes, 1) for name, axes in MESHES.items()}
-    if family == FAMILIES[0] or every:
-        return runs | parted
-    return {name: runs[name] for name in ('one', '2x2x2')}
+    runs |= {'2x2x2 in parts': (MESHES['2x2x2'], 2)}
+    return runs if every else {name: runs[name] for name in ('one', FAMILIES[family])}
 
 
 def main(every: bool) -> None:
@@ -116,9 +115,9 @@ def first_parameters(model, batch, axes) -> dict[str, np.ndarray]:
     def make(rng):
         return model.get_initial_variables(rng, shapes)['params']
 
-    drawn = jax.tree.map(
-        np.asarray, initialised(make, axes, MeshConfig({'fsdp': 8}).build(), jax.random.key(0))
-    )
+    key, mesh = jax.random.key(0), MeshConfig({'fsdp': 8}).build()
+    places = shardings(jax.eval_shape(make, key), axes, mesh)
+    drawn = jax.tree.map(np.asarray, mesh.jit(make, out_shardings=places)(key))
     if model.module.config.wiring == 'prefix_lm':
         alone = jax.jit(make)(jax.random.key(0))
         for name, leaf in flat_names(alone).items():
