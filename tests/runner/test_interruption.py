@@ -57,7 +57,10 @@ def test_killed_inside_a_checkpoint_a_run_ends_as_if_it_had_not_been(
     arguments = ['train', QUICK, '--gin.CHECKPOINT_PERIOD=20', f'--gin_file={tiny_gin}']
     arguments += [f'--gin.MODEL_DIR={str(killed)!r}']
     program = KILLED.format(paths=sys.path, arguments=arguments)
-    cache = {'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir}
+    cache = {
+        'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+        'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',  # as in this process
+    }
     ended = subprocess.run(
         [sys.executable, '-c', program], env={**os.environ, **cache}, capture_output=True
     )

@@ -16,8 +16,7 @@ _TEXTS = tuple(map(os.strerror, _ERRORS[:2]))
 
 @contextlib.contextmanager
 def storage_errors_told(run: RunDir) -> Iterator[None]:
-    """Turns what comes of a disk that cannot be written, or a run directory that is gone, into a
-    `UserError`.
+    """Turns what comes of a bad or full disk, or a vanished run directory, into a `UserError`.
 
     Checkpoints are written beside their place and renamed, so what was complete stays complete.
     """
