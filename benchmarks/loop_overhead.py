@@ -70,17 +70,18 @@ def run_loop(steps: int, batch_size: int, log_period: int) -> train.Training:
     data = DatasetConfig('none', LENGTHS, batch_size=batch_size)
     optimizer = Optimizer(optax.sgd, lambda step: 0.1)
     model = make_model(1, 1)
+    same = SameBatch(batch_size)
     trainer = train.Trainer(model, data, optimizer, steps, log_period=log_period)
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(train_step, 'make_train_step', idle_step),
+        mock.patch.object(trainer, 'batch_shapes', same.shapes),
         mock.patch.object(DatasetConfig, 'task_names', lambda self: list(TASKS)),
     ):
         run = RunDir(folder)
         log = MetricsLog(run)
         checkpoints = Checkpoints(run, CheckpointConfig(10**9, 1))
-        mesh, data = MeshConfig().build(), SameBatch(batch_size)
-        training = trainer._loop(run, log, mesh, checkpoints, data, 0)
+        training = trainer._loop(run, log, MeshConfig().build(), checkpoints, same, 0)
         checkpoints.close()
         log.close()
     return training
@@ -96,6 +97,10 @@ class SameBatch:
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return itertools.repeat(self._batch)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of what the model takes of it."""
+        return {name: value.shape for name, value in self._batch.items() if name != 'name'}
 
     def save(self, folder: Path, step: int) -> None:
         """Nothing."""

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -37,7 +38,7 @@ from vlm.runner.progress import ProgressBar
 from vlm.runner.resume import restore_state
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState
-from vlm.runner.train_step import make_train_steps
+from vlm.runner.train_step import StepFn, make_train_steps
 from vlm.runner.utilisation import matrix_rate, step_flops
 
 
@@ -137,14 +138,7 @@ class Trainer:
         fed = feed(batches, mesh.put, self.dataset.task_names())
         batch = next(fed)
         state = self._first_state(run, checkpoints, mesh)
-        step_fn_of = make_train_steps(
-            self.model,
-            self.optimizer.transformation(frozen_parameters(self.model)),
-            self.optimizer,
-            self.seed,
-            self.num_microbatches,
-            functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated)),
-        )
+        step_fn_of = self._steps(mesh, state)
         rng = jax.random.key(self.seed + 1)
         meter = self._meter(run, log, mesh, state, batch)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
@@ -168,6 +162,16 @@ class Trainer:
                     self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
         checkpoints.save(state, batches)
         return Training(state, *meter.totals(), stop.signal)
+
+    def _steps(self, mesh: DataMesh, state: TrainState) -> Callable[[int], StepFn]:
+        return make_train_steps(
+            self.model,
+            self.optimizer.transformation(frozen_parameters(self.model)),
+            self.optimizer,
+            self.seed,
+            self.num_microbatches,
+            functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated)),
+        )
 
     def _meter(
         self, run: RunDir, log: MetricsLog, mesh: DataMesh, state: TrainState, batch: Fed
