@@ -20,6 +20,7 @@ import numpy as np
 from vlm.decoding import DecodingConfig, decode, prefill
 from vlm.model import VisionTextModel
 from vlm.nn.masks import decoder_mask
+from vlm.runner.utilisation import matrix_rate
 
 from measuring import (
     fastest,
@@ -27,7 +28,6 @@ from measuring import (
     make_batch,
     make_model,
     make_params,
-    matrix_rate,
     memory_flops,
     text_flops,
     vision_flops,

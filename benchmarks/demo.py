@@ -4,8 +4,8 @@
 
 Each run is the `vlm train` command in a process of its own; nothing else should run meanwhile.
 Prints a row a seed: the scores, the time of the whole run, the share of the train step in it, the
-time from the command to the end of the first training step, and peak resident memory (of the one
-process: it starts no others).
+time from the command to the end of the first training step (everything compiled anew), and peak
+resident memory (of the one process: it starts no others).
 """
 
 import argparse
@@ -43,7 +43,8 @@ def measure(gin_file: str, seed: int, run: Path, overrides: list[str]) -> dict[s
     """One training run: its figures by name."""
     flags = [f'--gin_file={gin_file}', f'--gin.MODEL_DIR={str(run)!r}', f'--gin.RANDOM_SEED={seed}']
     began = time.time()
-    program = [sys.executable, '-m', 'vlm.cli', 'train', *flags, '--gin.LOG_PERIOD=1', *overrides]
+    flags += ['--gin.LOG_PERIOD=1', '--gin.COMPILATION_CACHE=False']
+    program = [sys.executable, '-m', 'vlm.cli', 'train', *flags, *overrides]
     subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
     seconds = time.time() - began
     first = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])

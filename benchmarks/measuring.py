@@ -1,4 +1,4 @@
-"""What the benchmarks share: networks with counted operations, times, and the device's own rate.
+"""What the benchmarks share: networks with counted operations, and times.
 
 Nothing here imports TensorFlow. Times are the least of several, taken in turn, so that what is
 compared was measured under the same conditions; a ratio holds within one run only.
@@ -11,7 +11,6 @@ from typing import Any
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vlm.data.rows import make_row
@@ -103,14 +102,6 @@ def fastest(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, 
             jax.block_until_ready(function())
             times[name].append(time.perf_counter() - began)
     return {name: min(values) for name, values in times.items()}
-
-
-def matrix_rate(repeats: int = 5) -> float:
-    """Operations a second that the device reaches in float32 products of large square matrices."""
-    size = 1024 if jax.default_backend() == 'cpu' else 8192
-    square = jnp.ones((size, size), jnp.float32)
-    product = jax.jit(lambda x: x @ x)
-    return 2.0 * size**3 / fastest({'product': lambda: product(square)}, repeats)['product']
 
 
 def machine() -> str:

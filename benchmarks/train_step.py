@@ -15,6 +15,7 @@ import optax
 
 from vlm.model import VisionTextModel
 from vlm.nn.network import NetworkConfig
+from vlm.runner.utilisation import matrix_rate
 
 from measuring import (
     fastest,
@@ -22,7 +23,6 @@ from measuring import (
     make_batch,
     make_model,
     make_params,
-    matrix_rate,
     memory_flops,
     text_flops,
     vision_flops,

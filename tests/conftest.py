@@ -36,6 +36,12 @@ def quick_compilation():
     jax.config.update('jax_disable_most_optimizations', before)
 
 
+@pytest.fixture(scope='session', autouse=True)
+def own_cache_folder(tmp_path_factory):
+    """Keeps the tests away from what the user's cache folder holds."""
+    os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
+
+
 # ---- tasks in miniature; imports are inside, because the hook above comes first ----
 
 SMALL_TEXTS = [

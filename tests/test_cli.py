@@ -1,5 +1,6 @@
 """Mistakes on the command line: one or two lines, the nearest right name, status 2."""
 
+import re
 import subprocess
 import sys
 
@@ -62,11 +63,20 @@ def test_a_wrong_value_is_told_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_dry_run_says_what_would_be_trained_and_writes_nothing(capsys, tmp_path, monkeypatch):
+def test_dry_run_says_what_a_step_takes_and_writes_nothing(
+    capsys, tmp_path, monkeypatch, quick_compilation
+):
     monkeypatch.chdir(tmp_path)
-    flags = ['--gin_file=demo.gin', "--gin.MODEL_DIR='run'", '--dry_run']
+    small = ['--gin.BATCH_SIZE=2', '--gin.IMAGE_SIZE=(16, 16)', '--gin.vit.VitConfig.num_layers=1']
+    flags = ['--gin_file=demo.gin', "--gin.MODEL_DIR='run'", *small, '--dry_run']
     assert main(['train', *flags]) == 0
-    assert 'parameters' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    total = int(re.search(r'model +([\d,]+) parameters', said)[1].replace(',', ''))
+    # All on one device, in float32, with Adam's or Muon's moments beside them.
+    assert f'parameters  {total * 4 / 2**20:.1f} MiB a device' in said
+    assert re.search(r'images +2 x 1 x 16 x 16 x 3', said)
+    assert re.search(r'operations +\d\S+ a step', said)
+    assert re.search(r'memory +[\d.]+ MiB a device at most', said)
     assert not list(tmp_path.iterdir())
 
 

@@ -57,7 +57,7 @@ def forget() -> None:
     sys.modules.pop('my_tasks', None)
 
 
-def test_tasks_of_your_own_in_gin(photos, capsys):
+def test_tasks_of_your_own_in_gin(photos, capsys, quick_compilation):
     (photos / 'my_run.gin').write_text(block('tasks.md', 'own data in gin'))
     for name in NAMES:
         assert main(['tasks', 'check', name, '--gin_file=my_run.gin']) == 0

@@ -487,3 +487,17 @@ def test_a_row_without_any_image_leaves_finite_parameters(lesson):
     # The other row's image still teaches every parameter of the open vision encoder.
     moved = jax.tree.map(lambda change: (change != 0).any(), unravel(after - params))
     assert all(jax.tree.leaves(moved['vision']))
+
+
+def test_loss_by_task_is_the_mean_over_the_tokens_of_its_rows():
+    batch = make_batch('decoder_prefix', OWN_ROWS)
+    model = make_model('decoder_prefix')
+    params = random_params(model.module, batch)
+    of_task = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    _, metrics = model.eval_fn(params, {**batch, 'task_rows': of_task})
+    found = metrics['task_loss'].compute()
+    scores = -np.asarray(model.score_batch(params, batch))
+    # Answers of 3, 6 and 2 tokens: rows 0 and 2 are of one task, row 1 is of another.
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1:], [(scores[0] + scores[2]) / 5, scores[1] / 6], rtol=1e-5)
+    assert 'task_loss' not in model.eval_fn(params, batch)[1]

@@ -17,7 +17,7 @@ from vlm.nn.vit import Vit, VitConfig
 from vlm.runner.model_file import Serving
 from vlm.runner.optimizers import Optimizer
 from vlm.runner.state import TrainState
-from vlm.runner.train import make_train_steps
+from vlm.runner.train_step import make_train_steps
 
 import miniature
 from miniature import random_params

@@ -78,10 +78,23 @@ def _parser() -> _Parser:
 
     train = command('train', _train, 'Train a model, evaluate it and write a report.')
     train.add_argument(
-        '--dry_run', action='store_true', help='check everything, print the model, train nothing'
+        '--dry_run',
+        action='store_true',
+        help='check everything, print what a step takes on every device, train nothing',
     )
-    evaluate = command('eval', _eval, 'Evaluate the latest checkpoint of a run.')
+    train.add_argument(
+        '--fake_devices',
+        type=int,
+        metavar='N',
+        help='as if this machine had N devices: with --dry_run, for any mesh on a laptop',
+    )
+    _add_processes(train)
+    evaluate = command('eval', _eval, 'Evaluate a checkpoint of a run.')
     evaluate.add_argument('run_dir', help='what `vlm train` wrote')
+    evaluate.add_argument(
+        '--checkpoint', default='latest', help="'latest', 'best' or a step (default: latest)"
+    )
+    _add_processes(evaluate)
     infer = command('infer', _infer, 'Write the answers of a run for every example of a task.')
     infer.add_argument('run_dir', help='what `vlm train` wrote')
     infer.add_argument('--task', required=True, help='a registered task')
@@ -115,13 +128,32 @@ def _parser() -> _Parser:
     export.add_argument('--output', help='a folder (default: RUN_DIR/export/FORMAT)')
     imported = command('import', _import, 'Make a run of a checkpoint that T5X trained.')
     imported.add_argument('checkpoint', help="a folder checkpoint_STEP, or T5X's MODEL_DIR")
-    report = command('report', _report, 'Write report.html of a run again.', gin=False)
-    report.add_argument('run_dir', help='what `vlm train` wrote')
+    report = command('report', _report, 'Report on a run, or compare several.', gin=False)
+    report.add_argument('run_dirs', nargs='+', metavar='RUN', help='what `vlm train` wrote')
+    report.add_argument(
+        '--output', help='the page (default: RUN/report.html; of several runs comparison.html)'
+    )
     return parser
+
+
+def _add_processes(parser: _Parser) -> None:
+    group = parser.add_argument_group('many processes (found by themselves on TPU and in SLURM)')
+    group.add_argument('--coordinator', metavar='HOST:PORT', help='of process 0, reached by all')
+    group.add_argument('--num_processes', type=int, metavar='N', help='of all machines')
+    group.add_argument('--process_id', type=int, metavar='I', help='of this one, from 0')
+
+
+def _start_devices(args: argparse.Namespace, fake_devices: int | None = None) -> None:
+    from vlm.runner.processes import Cluster, fake, join
+
+    if fake_devices:
+        fake(fake_devices)
+    join(Cluster(args.coordinator, args.num_processes, args.process_id))
 
 
 def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _load_tensorflow()
+    _start_devices(args, args.fake_devices)
     from vlm.runner.commands import train
 
     return train(flags, args.dry_run)
@@ -129,9 +161,10 @@ def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _load_tensorflow()
+    _start_devices(args)
     from vlm.runner.commands import evaluate
 
-    return evaluate(flags, args.run_dir)
+    return evaluate(flags, args.run_dir, args.checkpoint)
 
 
 def _infer(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
@@ -149,6 +182,9 @@ def _ask(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    own_list = not (args.name or args.write_clean or args.module or flags.files or flags.bindings)
+    if own_list and _print_remembered_tasks():
+        return 0
     _load_tensorflow()
     from vlm.runner.show_tasks import list_tasks, show_examples
 
@@ -165,6 +201,15 @@ def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     if args.name is None:
         return list_tasks(flags, args.module)
     return show_examples(flags, args.module, args.name, args.split, args.examples, args.images)
+
+
+def _print_remembered_tasks() -> bool:
+    from vlm.runner.task_list import print_lists, remembered
+
+    rows = remembered()
+    if rows is not None:
+        print_lists(rows)
+    return rows is not None
 
 
 def _vocab(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
@@ -194,9 +239,14 @@ def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     _no_gin(flags, 'report')
     from pathlib import Path
 
-    from vlm.runner.report import write_report
+    from vlm.runner.report import write_comparison, write_report
 
-    print(write_report(Path(args.run_dir)))
+    runs = [Path(path) for path in args.run_dirs]
+    output = Path(args.output) if args.output else None
+    if len(runs) == 1:
+        print(write_report(runs[0], output))
+    else:
+        print(write_comparison(runs, output or Path('comparison.html')))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Cross-entropy over answer tokens: label smoothing, z-loss and the choice of normaliser."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,16 @@ from vlm.errors import unknown_name
 PyTree = Any
 
 NORMALIZERS = ('tokens', 'sequence', 'sum')
+
+
+class Whole(NamedTuple):
+    """Of the batch that a microbatch is a part of: what its losses are divided by.
+
+    total: `weight_total` of the batch. parts: into how many equal microbatches it is cut.
+    """
+
+    total: Float[Array, '']
+    parts: int
 
 
 def token_losses(
@@ -76,23 +86,42 @@ def normalized_weights(
     weights: Float[Array, 'B L'],
     normalizer: str,
     segment_ids: Int[Array, 'B L'] | None = None,
+    total: Float[Array, ''] | None = None,
 ) -> Float[Array, 'B L']:
     """Weights whose weighted sum of losses is the loss.
 
     tokens: the mean over all answer tokens of the batch. sequence: the mean over each answer's
     tokens, then over answers, so that long answers do not dominate (PaliGemma, CapPa). sum: T5X's
-    default. An answer without tokens counts for nothing.
+    default. An answer without tokens counts for nothing. `total` is that of the whole batch, if
+    this is a part of one.
     """
-    if normalizer == 'sum':
+    shares = _shares(weights, normalizer, segment_ids)
+    return shares / (_total(shares, normalizer) if total is None else total)
+
+
+def weight_total(
+    weights: Float[Array, 'B L'],
+    normalizer: str,
+    segment_ids: Int[Array, 'B L'] | None = None,
+) -> Float[Array, '']:
+    """What the summed losses of a batch are divided by: answer tokens, answers, or 1."""
+    return _total(_shares(weights, normalizer, segment_ids), normalizer)
+
+
+def _total(shares: Float[Array, 'B L'], normalizer: str) -> Float[Array, '']:
+    return jnp.ones(()) if normalizer == 'sum' else jnp.maximum(jnp.sum(shares), 1.0)
+
+
+def _shares(
+    weights: Float[Array, 'B L'], normalizer: str, segment_ids: Int[Array, 'B L'] | None
+) -> Float[Array, 'B L']:
+    if normalizer in ('sum', 'tokens'):
         return weights
-    if normalizer == 'tokens':
-        return weights / jnp.maximum(jnp.sum(weights), 1.0)
     if normalizer == 'sequence':
         if segment_ids is None:
             segment_ids = jnp.ones(weights.shape, jnp.int32)
         counts = segment_counts(weights, segment_ids)
-        shares = jnp.where(counts > 0, weights / jnp.maximum(counts, 1e-9), 0.0)
-        return shares / jnp.maximum(jnp.sum(shares), 1.0)
+        return jnp.where(counts > 0, weights / jnp.maximum(counts, 1e-9), 0.0)
     raise unknown_name(
         'loss normaliser', normalizer, NORMALIZERS, 'VisionTextModel.loss_normalizer'
     )

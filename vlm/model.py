@@ -16,7 +16,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vlm.decoding import DecodingConfig, decode, prefill
 from vlm.errors import UserError, unknown_name
-from vlm.losses import NORMALIZERS, in_chunks, normalized_weights, token_losses
+from vlm.losses import (
+    NORMALIZERS,
+    Whole,
+    in_chunks,
+    normalized_weights,
+    token_losses,
+    weight_total,
+)
 from vlm.nn.moe import LOSSES
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.parallel import hide_answers
@@ -122,13 +129,20 @@ class VisionTextModel:
         return self.module.init(rng, batch)
 
     def loss_fn(
-        self, params: PyTree, batch: Batch, dropout_rng: Array | None
+        self,
+        params: PyTree,
+        batch: Batch,
+        dropout_rng: Array | None,
+        whole: Whole | None = None,
     ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
         """The training loss and its metrics; dropout is on where `dropout_rng` is given.
 
-        Then modules may sow terms of their own, which are metrics of their names too: those of
-        V-MoE's routers (`vlm.nn.moe`).
+        In training modules may sow terms of their own, which are metrics of their names too: those
+        of V-MoE's routers (`vlm.nn.moe`). Where the batch has `task_rows`, float32[B, T] and
+        one-hot, `task_loss` is the loss by task. Where `batch` is a part of a `whole` one, losses
+        and metrics are such that those of all parts add up to those of the whole.
         """
+        total, parts = (None, 1) if whole is None else whole
         rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
         targets, weights, segments, positions = self._answers(batch)
         batch, hidden = self._hidden(batch, dropout_rng)
@@ -142,24 +156,30 @@ class VisionTextModel:
             mutable=[LOSSES],
             method='states',
         )
-        auxiliary = sums_by_name(sown.get(LOSSES, {}))
+        auxiliary = {k: v / parts for k, v in sums_by_name(sown.get(LOSSES, {})).items()}
         score = functools.partial(self._position_losses, params)
         chunk = self.loss_chunk or states.shape[1]
         losses, z_losses, right = in_chunks(score, (states, targets), chunk)
-        share = normalized_weights(weights, self.loss_normalizer, segments)
+        share = normalized_weights(weights, self.loss_normalizer, segments, total)
         loss = jnp.sum((losses + z_losses) * share) + sum(auxiliary.values())
         correct = right * weights
         count = jnp.sum(weights)
         average = clu_metrics.Average
-        one = jnp.ones(())
+        one = jnp.ones(()) / parts
         return loss, {
             'loss': average(total=loss, count=one),
             'token_loss': average(total=jnp.sum(losses * weights), count=count),
             'z_loss': average(total=jnp.sum(z_losses * weights), count=count),
             'token_accuracy': average(total=jnp.sum(correct), count=count),
             'answer_tokens': average(total=count, count=one),
+            **_by_task(batch, losses * weights, weights),
             **{name: average(total=value, count=one) for name, value in auxiliary.items()},
         }
+
+    def whole(self, batch: Batch, parts: int) -> Whole:
+        """What `loss_fn` must know of a batch of which it is given one of `parts` at a time."""
+        _, weights, segments, _ = self._answers(batch)
+        return Whole(weight_total(weights, self.loss_normalizer, segments), parts)
 
     def _position_losses(
         self, params: PyTree, states: Float[Array, 'B C D'], targets: Int[Array, 'B C']
@@ -266,6 +286,20 @@ class VisionTextModel:
         if return_intermediates:
             return scores, {'decoder': {'token_scores': (token_scores,)}}
         return scores
+
+
+def _by_task(
+    batch: Batch, losses: Float[Array, 'B M'], weights: Float[Array, 'B M']
+) -> dict[str, clu_metrics.Metric]:
+    """`task_loss` float[T], the mean loss of a token by task, if the batch says whose each row is.
+
+    NaN for a task that has no token in the batch.
+    """
+    if 'task_rows' not in batch:
+        return {}
+    rows = batch['task_rows']
+    totals, counts = (jnp.einsum('BM,BT->T', each, rows) for each in (losses, weights))
+    return {'task_loss': clu_metrics.Average(total=totals, count=counts)}
 
 
 def sums_by_name(sown: PyTree) -> dict[str, Float[Array, '']]:

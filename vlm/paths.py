@@ -1,5 +1,6 @@
-"""Where the files that ship with the package lie."""
+"""Where the files that ship with the package lie, and those that it keeps for its user."""
 
+import os
 from pathlib import Path
 
 from vlm.errors import UserError
@@ -20,3 +21,8 @@ def gin_dir() -> Path:
     raise UserError(
         f'no gin files: neither {installed} nor {checkout} holds them. Install vlm again.'
     )
+
+
+def user_cache_dir() -> Path:
+    """Returns the folder for what can be made again: $XDG_CACHE_HOME/vlm, or ~/.cache/vlm."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'vlm'

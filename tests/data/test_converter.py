@@ -1,6 +1,7 @@
 """Task features to model features."""
 
 import io
+import json
 from pathlib import Path
 
 import gin
@@ -232,3 +233,11 @@ def test_options_of_other_engines():
 def test_unknown_wiring_names_the_nearest():
     with pytest.raises(UserError, match=r"'fusion_encodr'.*Nearest: fusion_encoder"):
         ImageTextFeatureConverter('fusion_encodr')
+
+
+def test_names_are_task_and_id_where_they_are_asked_for(vocabulary, convert):
+    tagged = tag_image(encode_png(flat(3)), 'ü"1', 'a_task')
+    rows = [([tagged], [10, 1], [20, 1]), ([], [10, 1], [20, 1])]
+    found = convert(examples(*rows), names=True)
+    assert [json.loads(row['name']) for row in found] == [['a_task', 'ü"1'], ['', '']]
+    assert set(found[0]) - {'name'} == set(convert(examples(*rows))[0])

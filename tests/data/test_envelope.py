@@ -1,27 +1,30 @@
-"""An id in front of an image's bytes."""
+"""A task and an id in front of an image's bytes."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm.data.envelope import MAGIC, tag_image, untag_image
+from vlm.data.envelope import MAGIC, read_tag, tag_image, untag_image
 from vlm.data.views import View, attach_view, split_view
 
 # What UTF-8 can hold: no lone surrogates.
 names = st.text(st.characters(exclude_categories=['Cs']))
 
 
-@given(names, st.binary())
-def test_id_and_bytes_come_back(name, data):
-    assert untag_image(tag_image(data, name)) == (name, data)
+@given(names, names, st.binary())
+def test_task_id_and_bytes_come_back(task, name, data):
+    assert read_tag(tag_image(data, name, task)) == (task, name, data)
+    assert untag_image(tag_image(data, name, task)) == (name, data)
 
 
 @given(st.binary().filter(lambda data: not data.startswith(MAGIC)))
 def test_bytes_without_a_tag_stay_as_they_are(data):
+    assert read_tag(data) == ('', '', data)
     assert untag_image(data) == ('', data)
 
 
 def test_the_layout_written_out():
-    assert tag_image(b'DATA', 'ab') == b'VLMid\x01' + b'\x00\x02' + b'ab' + b'DATA'
+    tagged = tag_image(b'DATA', 'ab', 'task')
+    assert tagged == b'VLMid\x02' + b'\x00\x04' + b'\x00\x02' + b'task' + b'ab' + b'DATA'
 
 
 def test_data_may_itself_look_tagged():
@@ -30,9 +33,9 @@ def test_data_may_itself_look_tagged():
 
 
 def test_a_header_cut_short_is_no_tag():
-    for cut in (MAGIC, MAGIC + b'\x00'):
+    for cut in (MAGIC, MAGIC + b'\x00', MAGIC + b'\x00\x02\x00'):
         assert untag_image(cut) == ('', cut)
-    assert untag_image(MAGIC + b'\x00\x05ab') == ('ab', b'')
+    assert read_tag(MAGIC + b'\x00\x02\x00\x05abc') == ('ab', 'c', b'')
 
 
 def test_long_ids_are_cut_and_the_image_is_not():

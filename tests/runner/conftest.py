@@ -78,9 +78,10 @@ def trained(vlm, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='session', autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Programs are compiled once for all tests that train the same model."""
+    """Programs are compiled once for all tests that train the same model, and not optimised."""
     import jax
 
+    jax.config.update('jax_disable_most_optimizations', True)  # they run for microseconds
     jax.config.update('jax_compilation_cache_dir', str(tmp_path_factory.mktemp('jax_cache')))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
 from vlm.model import VisionTextModel
-from vlm.runner.mesh import DataMesh
+from vlm.runner.mesh import MeshConfig
 from vlm.runner.predict import BatchPredictor, _LabelPrediction
 
 
@@ -124,7 +124,7 @@ def answers(pairs: list[int]) -> list[list[int]]:
         'decoder_prefix_mask': np.zeros((len(pairs), 8), bool),
         'decoder_segment_ids': np.minimum(np.arange(1, 9), np.array(pairs)[:, None]),
     }
-    predictor = BatchPredictor(_Drawer(), DataMesh(), 2, 4, [2], DecodingConfig('sample'))
+    predictor = BatchPredictor(_Drawer(), MeshConfig().build(), 2, 4, [2], DecodingConfig('sample'))
     dataset = tf.data.Dataset.from_tensor_slices(rows).enumerate()
     return [row.tolist() for _, row in predictor(None, dataset)]
 

@@ -1,5 +1,6 @@
 """Task features to model features: images decoded at last, tokens laid out as decoder rows."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.bad_data import bad_data
-from vlm.data.envelope import untag_image
+from vlm.data.envelope import read_tag
 from vlm.data.frames import Frame, image_frame
 from vlm.data.image_files import MAX_PIXELS, ImageError
 from vlm.data.images import load_image
@@ -29,6 +30,8 @@ _PREFIX_ROW = {
     'decoder_prefix_mask': Spec(tf.bool),
     'decoder_segment_ids': Spec(tf.int32),
 }
+# A feature beside those of the model, where it is asked for.
+NAME = 'name'
 MODEL_FEATURES = {
     'decoder_prefix': {**_IMAGES, **_PREFIX_ROW},
     'prefix_lm': {**_IMAGES, **_PREFIX_ROW},
@@ -46,6 +49,9 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
     An image that cannot be decoded becomes a masked black frame; if an example has no other, its
     loss weights are 0: training skips it, it is counted and named in `bad_data`, and evaluation,
     which sees `image_mask` all false, counts it as wrong.
+
+    With `names`, each example also has a feature `name`, a string: its task and id as JSON, for the
+    loop that trains; no device takes it.
     """
 
     TASK_FEATURES = {
@@ -62,6 +68,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         pack: bool = False,
         frame: Frame | None = None,
         pairs_share_row: bool = False,
+        names: bool = False,
         **options: Any,
     ):
         if wiring not in MODEL_FEATURES:
@@ -71,7 +78,9 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
                 'pack=True cannot be used with images: SeqIO would join the images of unrelated '
                 'examples. Use tasks that group the questions of one image instead.'
             )
-        self.MODEL_FEATURES = MODEL_FEATURES[wiring]
+        self.MODEL_FEATURES = dict(MODEL_FEATURES[wiring])
+        if names:
+            self.MODEL_FEATURES[NAME] = Spec(tf.string, rank=0)
         self._wiring = wiring
         self._one_pair_each = wiring == 'fusion_encoder' or (
             wiring == 'prefix_lm' and not pairs_share_row
@@ -82,12 +91,12 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         images, prompt, answer = (task_feature_lengths[k] for k in ('images', 'inputs', 'targets'))
-        lengths = {'images': images, 'image_mask': images}
+        lengths = {'images': images, 'image_mask': images, NAME: 1}
         row = answer if self._wiring == 'fusion_encoder' else prompt + answer
         for name in self.MODEL_FEATURES:
             if name not in lengths:
                 lengths[name] = prompt if name == 'encoder_input_tokens' else row
-        return lengths
+        return {name: lengths[name] for name in self.MODEL_FEATURES}
 
     def _convert_features(
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
@@ -102,7 +111,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
             images, mask = self._load(files, lengths['images'])
             row = make_row(self._wiring, inputs, targets, lengths)
             row['decoder_loss_weights'] *= mask.any()
-            features = {'images': images, 'image_mask': mask, **row}
+            features = {'images': images, 'image_mask': mask, NAME: _name(files), **row}
             return [features[name] for name in names]
 
         def convert(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -111,6 +120,9 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
             values = tf.numpy_function(make, arguments, dtypes, stateful=False)
             converted = dict(zip(names, values, strict=True))
             for name, value in converted.items():
+                if name == NAME:
+                    value.set_shape(())
+                    continue
                 inner = (*self._frame.size, 3) if name == 'images' else ()
                 value.set_shape((lengths[name], *inner))
             return converted
@@ -121,7 +133,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         images = np.zeros((count, *self._frame.size, 3), np.uint8)
         mask = np.zeros((count,), bool)
         for i, tagged in enumerate(files[:count]):
-            name, data = untag_image(tagged)
+            _, name, data = read_tag(tagged)
             try:
                 images[i] = load_image(
                     data,
@@ -135,6 +147,11 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
             except ImageError as error:
                 bad_data.add('undecodable_images', name, str(error))
         return images, mask
+
+
+def _name(files: np.ndarray) -> np.ndarray:
+    task, example_id, _ = read_tag(files[0]) if len(files) else ('', '', b'')
+    return np.array(json.dumps([task, example_id]).encode())
 
 
 def _one_pair_each(features: Mapping[str, tf.Tensor]) -> tf.data.Dataset:

@@ -31,14 +31,20 @@ Lengths = Mapping[str, int | None]
 TEXTS = ('inputs', 'targets')
 
 
-def read_examples(parts: Sequence[Part], augment: Augmentation | None = None, group: bool = False):
+def read_examples(
+    parts: Sequence[Part],
+    augment: Augmentation | None = None,
+    group: bool = False,
+    task: str = '',
+):
     """Preprocessor: examples of token ids from what the readers make of each record.
 
     With `group`, all pairs of a record in random order, as many as fit, are one example; without,
     each pair is one, and the image's bytes are repeated, never its pixels. Examples are
     `{'images': string[n], 'inputs': int32[I], 'targets': int32[O], 'meta'}`, every prompt and every
     answer ended by EOS; `meta` is that of the first pair. A record that a reader cannot use yields
-    none, is counted and named; so is a pair whose answer is blank: it would teach silence.
+    none, is counted and named; so is a pair whose answer is blank: it would teach silence. The
+    image carries `task` and the record's id.
     """
 
     def preprocess(
@@ -72,7 +78,7 @@ def read_examples(parts: Sequence[Part], augment: Augmentation | None = None, gr
                 for row in rows
             ]
             metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
-            return *_as_arrays(encoded), _images(record), np.array(metas, dtype=object)
+            return *_as_arrays(encoded), _images(record, task), np.array(metas, dtype=object)
 
         @seqio.map_over_dataset(num_seeds=1)
         def read(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, Any]:
@@ -141,10 +147,10 @@ def _with_answers(named: Iterable[tuple[str, Pair]]) -> Iterator[tuple[str, Pair
             yield example_id, pair
 
 
-def _images(record: Record) -> np.ndarray:
+def _images(record: Record, task: str) -> np.ndarray:
     # An image that is missing is told as one that cannot be decoded: the bytes carry the id.
     files = record['images'] or [b'']
-    return np.array([tag_image(data, record['id']) for data in files], dtype=object)
+    return np.array([tag_image(data, record['id'], task) for data in files], dtype=object)
 
 
 def _as_arrays(rows: Sequence[Mapping[str, list[int]]]) -> list[np.ndarray]:

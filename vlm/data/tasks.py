@@ -122,6 +122,13 @@ def asked_of(name: str) -> tuple[TaskSpec, ...]:
     return _GROUPS[name] if name in _GROUPS else (spec_of(name),)
 
 
+def forget(name: str) -> None:
+    """Takes back what `add_task` or `add_group` registered."""
+    seqio.TaskRegistry.remove(name)
+    _SPECS.pop(name, None)
+    _GROUPS.pop(name, None)
+
+
 def declared() -> list[str]:
     """Names of all tasks declared with `add_task`."""
     return sorted(_SPECS)
@@ -139,7 +146,7 @@ def _register(
     seqio.TaskRegistry.add(
         name,
         source=source,
-        preprocessors=[read_examples(parts, augment, group)],
+        preprocessors=[read_examples(parts, augment, group, name)],
         output_features=output_features(),
         postprocess_fn=postprocess,
         metric_fns=list(metrics),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from vlm.nn.layers import NORMS, Dense, Dtype, softcap
+from vlm.nn.layers import NORMS, Dense, Dtype, placed, softcap
 from vlm.nn.positions import rotary
 
 
@@ -67,15 +67,18 @@ class Attention(nn.Module):
         )
         bias = self.use_bias if self.qkv_bias is None else self.qkv_bias
         self.query = Dense(inner, into, bias, self.dtype, query_init)
-        self.key = Dense(shared, into, bias, self.dtype)
-        self.value = Dense(shared, into, bias, self.dtype)
+        # One key for all heads cannot be split among them, so every device gets it whole.
+        shared_into = ('embed', 'kv') if self.num_kv_heads == 1 else into
+        self.key = Dense(shared, shared_into, bias, self.dtype)
+        self.value = Dense(shared, shared_into, bias, self.dtype)
         self.out_axes = out
         if self.qk_norm:
             self.query_norm = NORMS[self.qk_norm](dtype=self.dtype, axis='kv')
             self.key_norm = NORMS[self.qk_norm](dtype=self.dtype, axis='kv')
 
     def _heads(self, x: Float[Array, 'B T I']) -> Float[Array, 'B T A K']:
-        return x.reshape(*x.shape[:-1], -1, self.head_dim)
+        heads = x.reshape(*x.shape[:-1], -1, self.head_dim)
+        return placed(heads, 'batch', 'length', 'heads' if heads.shape[-2] > 1 else None, 'kv')
 
     def keys_values(
         self, x: Float[Array, 'B S D'], positions: Int[Array, '#B S'] | None = None

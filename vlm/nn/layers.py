@@ -8,7 +8,7 @@ Every parameter is declared through `flax.linen.partitioning.param_with_axes`, s
 `params_axes` collection beside `params`. That is the form T5X asks for, and it keeps parameters
 plain arrays. The names are those T5X's partition rules and its Adafactor both know: vocab, embed,
 mlp, heads, kv, joined_kv, relpos_buckets, and expert for those of V-MoE; None for an axis that is
-never sharded.
+never sharded. Activations have names too (`placed`): batch, length, embed, mlp, heads, kv, vocab.
 """
 
 import functools
@@ -18,7 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes
+from flax.linen.partitioning import param_with_axes, with_sharding_constraint
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 Dtype = Any
@@ -34,6 +35,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     'relu': jax.nn.relu,
     'silu': jax.nn.silu,
 }
+
+
+def placed(x: Array, *names: str | None) -> Array:
+    """`x`, laid out over devices as the engine's rules say for axes of these logical names.
+
+    Without rules (`flax.linen.partitioning.axis_rules`) and a mesh it does nothing.
+    """
+    return with_sharding_constraint(x, PartitionSpec(*names))
 
 
 class Dense(nn.Module):
@@ -133,7 +142,9 @@ class Embed(nn.Module):
         )
 
     def __call__(self, tokens: Int[Array, 'B L']) -> Float[Array, 'B L D']:
-        return jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+        # Looked up in whole rows: the other way round every device would get the whole batch.
+        table = placed(self.embedding, self.rows_axis, None)
+        return jnp.take(table, tokens, axis=0).astype(self.dtype)
 
     def attend(self, x: Float[Array, 'B L D']) -> Float[Array, 'B L V']:
         return x.astype(self.dtype) @ self.embedding.astype(self.dtype).T
@@ -159,6 +170,7 @@ class Mlp(nn.Module):
         hidden = ACTIVATIONS[self.activation](up('wi'))
         if self.gated:
             hidden = hidden * up('wi_gate')
+        hidden = placed(hidden, 'batch', *[None] * (x.ndim - 2), 'mlp')
         hidden = nn.Dropout(self.dropout)(hidden, deterministic=deterministic)
         return Dense(x.shape[-1], ('mlp', 'embed'), self.use_bias, self.dtype, name='wo')(hidden)
 

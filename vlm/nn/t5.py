@@ -24,6 +24,7 @@ from vlm.nn.layers import (
     Initializer,
     Mlp,
     make_padding_mask,
+    placed,
     softcap,
 )
 from vlm.nn.positions import RelativeBias
@@ -229,7 +230,8 @@ class EncoderBlock(nn.Module):
         y = self.self_attention(y, own, bias, mask, rotation)
         x = x + self.drop(self.self_attention_post_norm(y), deterministic=deterministic)
         y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
-        return x + self.drop(self.mlp_post_norm(y), deterministic=deterministic), None
+        x = x + self.drop(self.mlp_post_norm(y), deterministic=deterministic)
+        return placed(x, 'batch', 'length', 'embed'), None
 
 
 class Encoder(nn.Module):
@@ -257,7 +259,7 @@ class Encoder(nn.Module):
         at = slots(x.shape[1], x.shape[1])
         bias, rotation = _of_positions(self.config, self.relpos_bias, at)
         mask = make_padding_mask(valid)
-        x = self.drop(x, deterministic=deterministic)
+        x = self.drop(placed(x, 'batch', 'length', 'embed'), deterministic=deterministic)
         for layer in [self.layers] if self.config.scan_layers else self.layers:
             x, _ = layer(x, bias, mask, rotation, deterministic)
         return self.drop(self.norm(x), deterministic=deterministic)
@@ -320,7 +322,8 @@ class DecoderBlock(nn.Module):
             y = self.cross_attention(self.cross_attention_norm(x), memory, None, memory_mask)
             x = x + self.drop(self.cross_attention_post_norm(y), deterministic=deterministic)
         y = self.mlp(self.mlp_norm(x), deterministic=deterministic)
-        return x + self.drop(self.mlp_post_norm(y), deterministic=deterministic), own
+        x = x + self.drop(self.mlp_post_norm(y), deterministic=deterministic)
+        return placed(x, 'batch', 'length', 'embed'), own
 
 
 class Decoder(nn.Module):
@@ -387,7 +390,7 @@ class Decoder(nn.Module):
         """
         at = at or slots(x.shape[1], mask.shape[-1], index)
         bias, rotation = _of_positions(self.config, self.relpos_bias, at)
-        x = self.drop(x, deterministic=deterministic)
+        x = self.drop(placed(x, 'batch', 'length', 'embed'), deterministic=deterministic)
         shared = bias, mask, memory_mask, rotation, index, deterministic
         x, updated = self._run(x, memory, caches, *shared)
         return self.drop(self.norm(x), deterministic=deterministic), updated
@@ -396,9 +399,12 @@ class Decoder(nn.Module):
         """Scores over the vocabulary."""
         cfg = self.config
         if not cfg.tied_embedding:
-            return softcap(self.logits_dense(x), cfg.logit_softcap)
-        scale = 1.0 if cfg.scale_embedding else cfg.width**-0.5
-        return softcap(embed.attend(x * jnp.asarray(scale, x.dtype)), cfg.logit_softcap)
+            logits = self.logits_dense(x)
+        else:
+            scale = 1.0 if cfg.scale_embedding else cfg.width**-0.5
+            logits = embed.attend(x * jnp.asarray(scale, x.dtype))
+        logits = softcap(logits, cfg.logit_softcap)
+        return placed(logits, 'batch', 'length', 'vocab')
 
 
 def _stacked(parts: list[KeyValue] | None) -> KeyValue | None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from vlm.errors import UserError
 from vlm.nn.attention import Attention
 from vlm.nn.flexivit import resample_positions
-from vlm.nn.layers import NORMS, Dense, Dtype, Mlp
+from vlm.nn.layers import NORMS, Dense, Dtype, Mlp, placed
 from vlm.nn.moe import MoeMlp
 from vlm.nn.patch_merger import PatchMerger
 from vlm.nn.patches import PatchEmbed, Stem
@@ -65,9 +65,11 @@ class VitBlock(nn.Module):
 
         if cfg.parallel_blocks:
             y = norm('norm')
-            return x + drop(self._attention(y) + self._mlp(y, deterministic)), None
+            x = x + drop(self._attention(y) + self._mlp(y, deterministic))
+            return placed(x, 'batch', 'length', 'embed'), None
         x = x + drop(self._attention(norm('attention_norm')))
-        return x + drop(self._mlp(norm('mlp_norm'), deterministic)), None
+        x = x + drop(self._mlp(norm('mlp_norm'), deterministic))
+        return placed(x, 'batch', 'length', 'embed'), None
 
     def _attention(self, y: Float[Array, 'B P D']) -> Float[Array, 'B P D']:
         cfg = self.config
@@ -138,6 +140,7 @@ class Vit(nn.Module):
         x = self._with_registers(x)
         if cfg.pre_norm:
             x = block_norm(cfg, 'pre_norm')(x)
+        x = placed(x, 'batch', 'length', 'embed')
         x = nn.Dropout(cfg.dropout)(x, deterministic=deterministic)
         x = self._blocks(x, deterministic)[:, : cfg.num_tokens]
         return block_norm(cfg, 'norm')(x)
@@ -192,6 +195,8 @@ class Vit(nn.Module):
             x, _ = block(x, deterministic, rate)
             if i + 1 == cfg.patch_merger_after:
                 x = self._merge(x)
+            if i + 1 == cfg.frozen_blocks:
+                x = jax.lax.stop_gradient(x)
         return x
 
     def _merge(self, x: Float[Array, 'B P D']) -> Float[Array, 'B Q D']:

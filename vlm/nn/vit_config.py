@@ -51,6 +51,8 @@ class VitConfig:
         bias nor mean: ViT-22B), 'rms_norm_unit_offset'.
       norm_epsilon: what the norms add to the variance.
       pre_norm: one norm more, of the embedded patches before the first block (CLIP, 2103.00020).
+      frozen_blocks: the embedding of the patches and so many blocks are kept as they are, without a
+        backward pass; blocks from that index on and the last norm are trained.
       num_registers: learned tokens that take part in all blocks and are dropped at the output
         (2309.16588). A class token of a pretrained ViT is one.
       patch_merger_tokens: the patches' tokens are merged into so many (PatchMerger, 2202.12015);
@@ -100,6 +102,7 @@ class VitConfig:
     norm: str = 'layer_norm'
     norm_epsilon: float = 1e-6
     pre_norm: bool = False
+    frozen_blocks: int = 0
     num_registers: int = 0
     patch_merger_tokens: int = 0
     patch_merger_after: int = 0
@@ -199,7 +202,12 @@ class VitConfig:
             raise UserError(f'VitConfig.drop_path = {self.drop_path} is not in [0, 1).')
         if self.num_registers < 0:
             raise UserError(f'VitConfig.num_registers = {self.num_registers} is below 0.')
-        for option in ('moe_blocks', 'patch_merger_tokens'):
+        if not 0 <= self.frozen_blocks <= self.num_layers:
+            raise UserError(
+                f'VitConfig.frozen_blocks = {self.frozen_blocks} is not between 0 and num_layers = '
+                f'{self.num_layers}.'
+            )
+        for option in ('moe_blocks', 'patch_merger_tokens', 'frozen_blocks'):
             if self.scan_layers and getattr(self, option):
                 raise UserError(
                     f'VitConfig.{option} = {getattr(self, option)} makes blocks differ, and '

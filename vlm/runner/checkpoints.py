@@ -1,69 +1,187 @@
-"""Orbax checkpoints of a run: saved in the background, each complete or absent."""
+"""Orbax checkpoints of a run: saved in the background, each complete or absent.
 
+A checkpoint holds `state` (step, parameters, optimizer state, averaged parameters) and `data` (the
+position in the data, one file a process). Random numbers have no state: they are functions of the
+seed and the step.
+"""
+
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from vlm.errors import UserError
-from vlm.runner.model_file import parameter_shapes
+from vlm.errors import UserError, unknown_name
+from vlm.runner.best_checkpoint import BestScore, best_step, scores_by_step
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState
+
+_policies = ocp.checkpoint_managers.preservation_policy
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """Every `period` steps and at the end; the last `keep` stay."""
+    """When to save and what to keep; there is always a checkpoint of the last step.
+
+    Attributes:
+      period: steps between two.
+      keep: the latest so many stay.
+      keep_period: those of steps that are a multiple of it stay for ever; None for none.
+      best_metric: 'TASK/METRIC', as `vlm eval` names them; the checkpoint whose evaluation scored
+        best stays too, and every evaluated step has a checkpoint. None for none.
+      lowest_is_best: of that metric.
+    """
 
     period: int = 1000
     keep: int = 2
+    keep_period: int | None = None
+    best_metric: str | None = None
+    lowest_is_best: bool = False
+
+    def __post_init__(self):
+        for name in ('period', 'keep', 'keep_period'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f'CheckpointConfig.{name} = {value} must be at least 1.')
+
+    def check(self, evaluated: Sequence[str]) -> None:
+        """Raises `UserError` if `best_metric` is of no task that is evaluated during training."""
+        if self.best_metric is None:
+            return
+        task = self.best_metric.partition('/')[0]
+        if not evaluated:
+            raise UserError(
+                f'CheckpointConfig.best_metric = {self.best_metric!r} needs evaluations during '
+                'training: set EVAL_PERIOD.'
+            )
+        if task not in evaluated:
+            raise unknown_name('task', task, evaluated, 'CheckpointConfig.best_metric')
+
+    def policy(self, run: RunDir) -> Any:
+        """Which checkpoints stay."""
+        rules = [_policies.LatestN(self.keep)]
+        if self.keep_period is not None:
+            rules.append(_policies.EveryNSteps(self.keep_period))
+        if self.best_metric is not None:
+            rules.append(BestScore(run, self.best_metric, self.lowest_is_best))
+        return _policies.AnyPreservationPolicy(rules)
+
+
+@runtime_checkable
+class Position(Protocol):
+    """What knows where it stands in the data: `vlm.runner.batches.Batches`."""
+
+    def save(self, folder: Path, step: int) -> None: ...
+
+    def restore(self, folder: Path, step: int) -> str: ...
 
 
 class Checkpoints:
-    """Saves and restores training states below a run directory."""
+    """Saves and restores training states below a run directory.
 
-    def __init__(self, folder: Path, config: CheckpointConfig):
-        self.period = config.period
-        self._manager = ocp.CheckpointManager(
-            folder, options=ocp.CheckpointManagerOptions(max_to_keep=config.keep)
+    Every method raises `UserError` where the disk does not do what it should; checkpoints that were
+    complete stay as they are.
+    """
+
+    def __init__(self, run: RunDir, config: CheckpointConfig):
+        self._run, self._config = run, config
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=config.policy(run), cleanup_tmp_directories=True
         )
+        self._manager = ocp.CheckpointManager(run.checkpoints, options=options)
 
     @property
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, state: TrainState) -> None:
+    def is_due(self, step: int, evaluated: bool) -> bool:
+        """Whether step `step` is to be saved; `evaluated`: it is evaluated next."""
+        best = evaluated and self._config.best_metric is not None
+        return best or step % self._config.period == 0
+
+    def check(self) -> None:
+        """Raises what saving in the background has met."""
+        with self._told():
+            self._manager.check_for_errors()
+
+    def save(self, state: TrainState, data: Position) -> None:
         """Starts saving; training goes on meanwhile."""
         step = int(state.step)
-        if step != self._manager.latest_step():
-            self._manager.save(step, args=ocp.args.StandardSave(_as_dict(state)))
+        if step == self.latest_step:
+            return
+        with self._told():
+            # Orbax would make the folder again, without the files beside it.
+            if not self._run.checkpoints.is_dir():
+                raise FileNotFoundError('the run directory has vanished')
+            args = ocp.args.Composite(
+                state=ocp.args.StandardSave(as_dict(state)), data=_SaveData(data, step)
+            )
+            self._manager.save(step, args=args)
 
     def restore(self, like: TrainState) -> TrainState:
         """The latest state, placed like `like` (arrays or shapes with shardings)."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _as_dict(like))
-        try:
-            restored = self._manager.restore(
-                self._manager.latest_step(), args=ocp.args.StandardRestore(abstract)
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            # Parameters were compared before, so it is most likely the optimizer's state.
-            reason = (str(error).splitlines() or [''])[0][:200]
-            raise UserError(
-                f'{self._manager.directory} cannot be gone on from, most likely because another '
-                f'optimizer wrote it: keep that one or choose another MODEL_DIR. Orbax: {reason}'
-            ) from error
-        return TrainState(**restored)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, as_dict(like))
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        return TrainState(**self._manager.restore(self.latest_step, args=args)['state'])
+
+    def restore_data(self, data: Position) -> str:
+        """Goes to the latest position; returns why if that was not exactly possible."""
+        step = self.latest_step
+        args = ocp.args.Composite(data=_RestoreData(data, step))
+        return self._manager.restore(step, args=args)['data']
 
     def close(self) -> None:
         """Waits for what is being saved."""
-        self._manager.wait_until_finished()
+        with self._told():
+            self._manager.wait_until_finished()
         self._manager.close()
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # tensorstore and Orbax raise errors of many types
+            reason = ' '.join(str(error).split())[:200]
+            complete = latest_step(self._run)
+            kept = (
+                'None was complete before' if complete is None else f'Step {complete} is complete'
+            )
+            raise UserError(
+                f'a checkpoint cannot be written to {self._run.checkpoints}: {reason}. {kept}; '
+                'the same command goes on from there.'
+            ) from error
 
-def _as_dict(state: TrainState) -> dict[str, Any]:
-    # A dict of four entries, so that a checkpoint can be read without this package's classes.
+
+class _DataHandler(ocp.CheckpointHandler):
+    """Lets a `Position` write and read its files in a checkpoint."""
+
+    def save(self, directory: Any, args: '_SaveData') -> None:
+        args.data.save(Path(directory), args.step)
+
+    def restore(self, directory: Any, args: '_RestoreData') -> str:
+        return args.data.restore(Path(directory), args.step)
+
+
+@ocp.args.register_with_handler(_DataHandler, for_save=True)
+@dataclasses.dataclass
+class _SaveData(ocp.args.CheckpointArgs):
+    data: Position
+    step: int
+
+
+@ocp.args.register_with_handler(_DataHandler, for_restore=True)
+@dataclasses.dataclass
+class _RestoreData(ocp.args.CheckpointArgs):
+    data: Position
+    step: int
+
+
+def as_dict(state: TrainState) -> dict[str, Any]:
+    """A dict of four entries, so that a checkpoint can be read without this package's classes."""
     return {
         'step': state.step,
         'params': state.params,
@@ -72,50 +190,83 @@ def _as_dict(state: TrainState) -> dict[str, Any]:
     }
 
 
-def check_same_architecture(run: RunDir, params: Any) -> None:
-    """Raises `UserError` if the run directory holds a model with other parameters; writes nothing.
+def latest_step(run: RunDir) -> int | None:
+    """The step of the latest complete checkpoint of a run, None if there is none."""
+    if not run.checkpoints.is_dir():
+        return None
+    with _reader(run) as manager:
+        return manager.latest_step()
 
-    `params`: shapes are enough. Names the first three parameters that differ.
+
+def saved_shapes(run: RunDir, step: int | None = None) -> tuple[int, dict[str, Any]]:
+    """Step and shapes (as Orbax describes them) of a checkpoint, the latest if None is asked for.
+
+    Raises `UserError` if the run has no such complete checkpoint.
     """
-    saved = (run.read_json(run.model) or {}).get('parameters')
-    if saved is None:
-        return
-    ours = parameter_shapes(params)
-    if saved == ours:
-        return
-    lines = []
-    for name in sorted({*saved, *ours}):
-        if saved.get(name) != ours.get(name):
-            there, here = saved.get(name, 'absent'), ours.get(name, 'absent')
-            lines.append(f'{name} ({there} there, {here} here)')
-    raise UserError(
-        f'MODEL_DIR {run.path} holds another architecture: {", ".join(lines[:3])}'
-        f'{", ..." if len(lines) > 3 else ""}. Choose another MODEL_DIR.'
-    )
+    with _reader(run) as manager:
+        found = _existing_step(manager, run, step)
+        return found, manager.item_metadata(found)['state'].tree
 
 
-def restore_params(run: RunDir) -> tuple[int, Any]:
-    """Step and parameters of the latest checkpoint, the averaged ones where there are.
+def best_params_key(saved: dict[str, Any]) -> str:
+    """Where a saved state has what is evaluated and served: the average where there is one."""
+    return 'params' if saved['ema_params'] is None else 'ema_params'
 
-    They are read alone, without the optimizer's state.
 
-    Raises `UserError` if the run has no complete checkpoint.
+def restore_params(run: RunDir, step: int | None = None, on_host: bool = False) -> tuple[int, Any]:
+    """Step and parameters of a checkpoint, the averaged ones where there are; the latest for None.
+
+    They are read alone, without the optimizer's state, onto the first device or, `on_host`, into
+    numpy arrays.
+
+    Raises `UserError` if the run has no such complete checkpoint.
     """
-    with ocp.CheckpointManager(
-        run.checkpoints, item_handlers=ocp.PyTreeCheckpointHandler()
-    ) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise UserError(f'{run.path} has no complete checkpoint yet.')
-        saved = manager.item_metadata(step)
-        key = 'params' if saved['ema_params'] is None else 'ema_params'
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with _reader(run) as manager:
+        step = _existing_step(manager, run, step)
+        saved = manager.item_metadata(step)['state'].tree
+        key = best_params_key(saved)
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         wanted = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), saved[key]
         )
-        args = ocp.args.PyTreeRestore(
-            {key: wanted},
-            restore_args=ocp.checkpoint_utils.construct_restore_args({key: wanted}),
-            partial_restore=True,
-        )
-        return step, manager.restore(step, args=args)[key]
+        how = ocp.checkpoint_utils.construct_restore_args({key: wanted})
+        if on_host:
+            how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {key: wanted})
+        args = ocp.args.PyTreeRestore({key: wanted}, restore_args=how, partial_restore=True)
+        return step, manager.restore(step, args=ocp.args.Composite(state=args))['state'][key]
+
+
+def step_named(run: RunDir, name: str, config: CheckpointConfig) -> int | None:
+    """The step that 'latest' (None), 'best' (by `best_metric`) or a number names."""
+    if name == 'latest':
+        return None
+    if name.isdecimal():
+        return int(name)
+    if name != 'best':
+        raise unknown_name('checkpoint', name, ['latest', 'best'], '--checkpoint, or a step')
+    if config.best_metric is None:
+        raise UserError('--checkpoint=best: this run has no CheckpointConfig.best_metric.')
+    with _reader(run) as manager:
+        steps = manager.all_steps()
+    scores = scores_by_step(run, config.best_metric)
+    best = best_step({s: scores[s] for s in steps if s in scores}, config.lowest_is_best)
+    if best is None:
+        raise UserError(f'--checkpoint=best: none of {run.path} was scored by that metric yet.')
+    return best
+
+
+def _reader(run: RunDir) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        run.checkpoints,
+        item_handlers={'state': ocp.PyTreeCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(create=False),
+    )
+
+
+def _existing_step(manager: ocp.CheckpointManager, run: RunDir, step: int | None) -> int:
+    steps = manager.all_steps()
+    if not steps:
+        raise UserError(f'{run.path} has no complete checkpoint yet.')
+    if step is not None and step not in steps:
+        raise UserError(f'{run.path} has no checkpoint of step {step}, only of {steps}.')
+    return max(steps) if step is None else step

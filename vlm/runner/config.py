@@ -29,6 +29,7 @@ _FLAGS = ('--gin_file', '--gin_search_paths', '--gin_bindings', '--gin.NAME')
 _USAGE = {'--gin_file': 'demo.gin', '--gin_bindings': 'NAME=VALUE'}
 _MODULE_MACRO = 'MIXTURE_OR_TASK_MODULE'
 _REGISTER_MACRO = 'REGISTER'
+_registered: list[str] = []  # tasks that REGISTER of the last configuration made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +112,7 @@ def load(
     """
     needed = list(needed)
     read_by_caller = {*needed, *optional, _MODULE_MACRO, _REGISTER_MACRO}
-    folders = _search_folders(flags.search_paths)
+    folders = search_folders(flags.search_paths)
     paths = [find_file(str(name), folders) for name in (*default_files, *flags.files)]
     make_cwd_importable()
     gin.clear_config()
@@ -171,8 +172,16 @@ def import_modules(loaded: LoadedConfig) -> list[str]:
 def register_tasks(loaded: LoadedConfig) -> None:
     """Makes the calls that REGISTER lists, e.g. `[@my_captions/captioning.add_captioning_task()]`.
 
-    So a task over a source of `vlm.data.sources` needs no module. Once for each `load`.
+    So a task over a source of `vlm.data.sources` needs no module. Once for each `load`; what was
+    registered for the one before is taken back first.
     """
+    import seqio  # slow, and `split_gin_flags` is asked for by every command
+
+    from vlm.data.tasks import forget
+
+    while _registered:
+        forget(_registered.pop())
+    before = set(seqio.TaskRegistry.names())
     where = f'{_REGISTER_MACRO}, {loaded.macros.get(_REGISTER_MACRO)}'
     try:
         made = macro(_REGISTER_MACRO, None) or []
@@ -181,9 +190,11 @@ def register_tasks(loaded: LoadedConfig) -> None:
     for call in made if isinstance(made, list | tuple) else [made]:
         if callable(call) or isinstance(call, str):
             raise UserError(f'{where}: {call!r} is no call: write [@scope/module.add_...()].')
+    _registered.extend(sorted(set(seqio.TaskRegistry.names()) - before))
 
 
-def _search_folders(given: list[str]) -> list[Path]:
+def search_folders(given: list[str]) -> list[Path]:
+    """Where gin files are looked for, in this order."""
     for path in given:
         if not Path(path).expanduser().is_dir():
             raise UserError(f'--gin_search_paths: there is no folder {path!r}.')

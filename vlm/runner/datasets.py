@@ -1,16 +1,14 @@
 """Batches of a task or mixture."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import numpy as np
 import seqio
 import tensorflow as tf
 
 from vlm.errors import UserError, unknown_name
+from vlm.runner.batches import WHOLE, Batches
 
-Batch = dict[str, np.ndarray]
 MakeConverter = Callable[..., seqio.FeatureConverter]
 
 
@@ -46,51 +44,42 @@ class DatasetConfig:
             )
         return provider
 
-    def examples(self, epochs: int | None = 1) -> tf.data.Dataset:
-        """Task examples, before conversion; `epochs=None` repeats for ever."""
+    def task_names(self) -> list[str]:
+        """The tasks of the mixture, or the task itself."""
+        return [task.name for task in seqio.get_subtasks(self.provider())]
+
+    def examples(
+        self, epochs: int | None = 1, part: seqio.ShardInfo | None = None
+    ) -> tf.data.Dataset:
+        """Task examples, or a part of them, before conversion; `epochs=None` repeats for ever."""
         return self.provider().get_dataset(
             dict(self.task_feature_lengths),
             split=self.split,
             shuffle=self.shuffle,
             seed=self.seed,
             num_epochs=epochs,
+            shard_info=part,
+            # A cache would be saved whole with every position; see `RecordSource`.
+            try_in_mem_cache=not self.shuffle,
         )
 
-    def training_batches(self, make_converter: MakeConverter, start: int) -> 'Batches':
-        """An endless stream of batches from batch `start` on.
+    def training_batches(
+        self, make_converter: MakeConverter, part: seqio.ShardInfo = WHOLE
+    ) -> Batches:
+        """An endless stream of batches, or of this part's rows of them.
 
-        The order is a function of the seed, so a resumed run goes on where it stopped: the
-        examples before are passed over while their images are still encoded.
+        The order is a function of the seed. Each batch has the feature `name` of the converter
+        beside those of the model.
         """
-        examples = self.examples(epochs=None).skip(start * self.batch_size)
-        batches = make_converter(pack=False)(examples, dict(self.task_feature_lengths))
-        batches = batches.batch(self.batch_size, drop_remainder=True).prefetch(4)
-        return Batches(batches)
+        lengths = dict(self.task_feature_lengths)
+        converter = make_converter(pack=False, names=True)
+        size = self.batch_size // part.num_shards
 
+        def batches(examples_before: int) -> tf.data.Dataset:
+            examples = self.examples(epochs=None, part=part).skip(examples_before)
+            return converter(examples, lengths).batch(size, drop_remainder=True).prefetch(4)
 
-class Batches:
-    """An iterator over a tf.data pipeline that is let go of before the interpreter ends.
-
-    A pipeline that still runs Python functions at exit waits for an interpreter that is gone.
-    """
-
-    def __init__(self, dataset: tf.data.Dataset):
-        self._iterator: Iterator[Batch] | None = iter(dataset.as_numpy_iterator())
-
-    def __iter__(self) -> 'Batches':
-        return self
-
-    def __next__(self) -> Batch:
-        return next(self._iterator)
-
-    def close(self) -> None:
-        self._iterator = None
-
-    def __enter__(self) -> 'Batches':
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
+        return Batches(batches, size, identity=repr(self), part=part)
 
 
 def find_task_or_mixture(name: str) -> seqio.Task | seqio.Mixture:

@@ -21,7 +21,8 @@ from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.families import family_rows
 from vlm.runner.logs import MetricsLog
 from vlm.runner.mesh import DataMesh
-from vlm.runner.predict import BatchPredictor, label_ids, unanswered_ids
+from vlm.runner.predict import BatchPredictor, OwnPart, label_ids, unanswered_ids
+from vlm.runner.processes import is_first
 from vlm.runner.progress import ProgressBar
 from vlm.runner.results import (
     is_hidden,
@@ -65,6 +66,10 @@ class Evaluation:
         if not any(task.metric_fns for task in tasks):
             raise UserError(f'{self.mixture_or_task_name} has no task with a metric to evaluate.')
 
+    def task_names(self) -> list[str]:
+        """The tasks that are evaluated, by name."""
+        return [t.name for t in seqio.get_subtasks(find_task_or_mixture(self.mixture_or_task_name))]
+
     def run(
         self,
         model: VisionTextModel,
@@ -74,27 +79,34 @@ class Evaluation:
         step: int,
         mesh: DataMesh,
     ) -> Scores:
-        """Evaluates every task; writes scores, predictions and log, returns the scores."""
+        """Evaluates every task; writes scores, predictions and log, returns the scores.
+
+        Each process answers its part of the examples, each knows all answers; the first writes.
+        """
         start = time.monotonic()
-        evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS)
+        evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS, mesh)
         outputs, metrics = self._predict_all(evaluator, model, params, mesh)
         scores, unreadable, count = [], {}, 0
         predictions: list[dict[str, Any]] = []
         for task in evaluator.eval_tasks:
             spec = spec_of(task.name)
             examples = read_examples(evaluator.cached_task_datasets[task.name])
-            rows = result_rows(spec, examples, outputs[task.name], run, step)
-            target = run.inference / f'{task.name}-{step:06d}.jsonl'
-            run.write_lines(target, rows)
-            write_submission(spec, rows, run, submission_path(target))
-            predictions += [{'task': task.name, **row} for row in rows]
+            pictures = run if is_first() else None
+            rows = result_rows(spec, examples, outputs[task.name], pictures, step)
+            if is_first():
+                _write_rows(spec, rows, run, step)
+                predictions += [{'task': task.name, **row} for row in rows]
+                if log is not None:
+                    log.write_samples(step, task.name, rows)
             if not all(map(is_hidden, examples)):
                 scores += _score_rows(spec, metrics[task.name], len(examples), step)
             count += len(examples)
             if named := [row['id'] for row in rows if row['prediction'] is None]:
                 unreadable[task.name] = named
-        run.write_lines(run.predictions, predictions)
         scores += family_rows(scores)
+        if not is_first():
+            return scores
+        run.write_lines(run.predictions, predictions)
         run.write_json(
             run.scores,
             {
@@ -111,10 +123,10 @@ class Evaluation:
         return scores
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
-    def _evaluator(self, make_converter: Any) -> seqio.Evaluator:
+    def _evaluator(self, make_converter: Any, mesh: DataMesh) -> seqio.Evaluator:
         return seqio.Evaluator(
             self.mixture_or_task_name,
-            feature_converter=make_converter(pack=False),
+            feature_converter=OwnPart(make_converter(pack=False), mesh.reader),
             eval_split=self.split,
             sequence_length=dict(self.task_feature_lengths),
             num_examples=self.num_examples,
@@ -124,13 +136,6 @@ class Evaluation:
         self, evaluator: seqio.Evaluator, model: VisionTextModel, params: Any, mesh: DataMesh
     ) -> tuple[dict[str, Sequence[np.ndarray]], Mapping[str, Mapping[str, float]]]:
         """Predicted ids and metric values by task."""
-        vocabulary = output_features()['targets'].vocabulary
-        unanswered = unanswered_ids(vocabulary)
-        length = self.task_feature_lengths['targets']
-        make = functools.partial(
-            BatchPredictor, model, mesh, self.batch_size, length, unanswered, self.decoding
-        )
-        free = make()
         # SeqIO hands over a task's data set, not its name.
         names = {id(ds): name for name, ds in evaluator.cached_model_datasets.items()}
         total = sum(len(ds) for ds in evaluator.cached_task_datasets.values())
@@ -143,17 +148,39 @@ class Evaluation:
                 bar.update(done, {})
 
             def predict(dataset: tf.data.Dataset) -> list[tuple[int, np.ndarray]]:
-                labels = label_ids(spec_of(names[id(dataset)]).labels, vocabulary)
-                predictor = free if labels is None else make(labels)
-                return list(predictor(params, dataset, advance))
+                labels = tuple(spec_of(names[id(dataset)]).labels)
+                return list(self._predictor(model, mesh, labels)(params, dataset, advance))
 
             metrics, outputs = evaluator.evaluate(compute_metrics=True, predict_fn=predict)
             values = metrics.result()
         kind = seqio.metrics.ModelOutputType.PREDICTION
         return {name: output[kind] for name, output in outputs.items()}, values
 
+    # One for the whole run, so that its program is compiled at the first evaluation only; tasks
+    # that choose among labels have one each.
+    @functools.cache  # noqa: B019
+    def _predictor(
+        self, model: VisionTextModel, mesh: DataMesh, labels: tuple[str, ...]
+    ) -> BatchPredictor:
+        vocabulary = output_features()['targets'].vocabulary
+        return BatchPredictor(
+            model,
+            mesh,
+            self.batch_size,
+            self.task_feature_lengths['targets'],
+            unanswered_ids(vocabulary),
+            self.decoding,
+            label_ids(labels, vocabulary),
+        )
+
     def __hash__(self) -> int:
         return id(self)
+
+
+def _write_rows(spec: TaskSpec, rows: list[dict[str, Any]], run: RunDir, step: int) -> None:
+    target = run.inference / f'{spec.name}-{step:06d}.jsonl'
+    run.write_lines(target, rows)
+    write_submission(spec, rows, run, submission_path(target))
 
 
 def _score_rows(

@@ -7,7 +7,7 @@ optimizers.Optimizer.schedule = @optimizers.warmup_cosine()
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from vlm.errors import UserError
+from vlm.errors import UserError, unknown_name
+from vlm.runner.parts import PARTS, on_trained, scale_parts
 from vlm.runner.state import path_name
 
 Schedule = Callable[[Any], Any]
@@ -30,34 +31,35 @@ class Optimizer:
       schedule: step -> learning rate.
       clip_norm: gradients are scaled down to at most this global norm; None for never.
       ema_decay: parameters are averaged over time with this decay for evaluation; None for not.
+      multipliers: of the learning rate, by part: `{'vision': 0.1}`; parts are vision, connector and
+        text, and 1 is meant where nothing is said.
     """
 
     make: Callable[..., optax.GradientTransformation]
     schedule: Schedule
     clip_norm: float | None = 1.0
     ema_decay: float | None = None
+    multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
             raise UserError(f'Optimizer.ema_decay = {self.ema_decay} is not between 0 and 1.')
+        for part, factor in self.multipliers.items():
+            if part not in PARTS:
+                raise unknown_name('part', part, PARTS, 'LEARNING_RATE_MULTIPLIERS')
+            if not factor > 0:
+                raise UserError(
+                    f'LEARNING_RATE_MULTIPLIERS: {part} = {factor} is not above 0; to keep the '
+                    'vision encoder as it is, bind FREEZE_VISION.'
+                )
 
     def transformation(self, frozen: Callable[[str], bool]) -> optax.GradientTransformation:
-        """The whole chain; parameters whose name is `frozen` get no update and no state."""
+        """The whole chain, for the parameters whose name is not `frozen` (see `on_trained`)."""
         chain = [] if self.clip_norm is None else [optax.clip_by_global_norm(self.clip_norm)]
         chain.append(self.make(learning_rate=self.schedule))
-        return optax.multi_transform(
-            {'trained': optax.chain(*chain), 'frozen': optax.set_to_zero()},
-            lambda params: label_tree(params, frozen),
-        )
-
-
-def label_tree(params: Any, frozen: Callable[[str], bool]) -> Any:
-    """'frozen' or 'trained' for every parameter, by its name ('vision/norm/scale')."""
-
-    def label(path: tuple, _: Any) -> str:
-        return 'frozen' if frozen(path_name(path)) else 'trained'
-
-    return jax.tree_util.tree_map_with_path(label, params)
+        if self.multipliers:
+            chain.append(scale_parts(self.multipliers))
+        return on_trained(optax.chain(*chain), frozen)
 
 
 def warmup_cosine(

@@ -18,7 +18,7 @@ from rich.table import Table
 from vlm.data.vocabularies import model_beside, task_vocabulary
 from vlm.errors import UserError
 from vlm.nn.network import NetworkConfig
-from vlm.runner.run_dir import RunDir
+from vlm.runner.run_dir import RunDir, is_run
 from vlm.runner.state import TrainState, flat_names
 from vlm.weights import Plan, load, make_plan, open_checkpoint, summary
 
@@ -30,7 +30,8 @@ class Pretrained:
     Attributes:
       vision: the checkpoint of the vision encoder.
       text: that of the token table, the decoder and, if the wiring has one, the encoder.
-      model: that of a whole model, in place of the two.
+      model: that of a whole model, in place of the two. A run directory of ours is left to
+        `vlm.runner.initial`.
       allow_new: patterns of parameters that a checkpoint need not have; they stay random.
       allow_unused: patterns of tensors that may find no parameter.
       allow_pickle: reads pytorch_model.bin too, with PyTorch's reader of weights alone.
@@ -66,7 +67,8 @@ class Pretrained:
         allowed = {'allow_new': self.allow_new, 'allow_unused': self.allow_unused}
         plans = []
         for part in ('vision', 'text', 'model'):
-            if path := getattr(self, part):
+            path = getattr(self, part)
+            if path and not (part == 'model' and is_run(path)):
                 source, family = open_checkpoint(path, self.allow_pickle)
                 plans.append(make_plan(source, family, part, shapes, config, **allowed))
         return plans

@@ -5,7 +5,9 @@ model.json       network, frame, prompts: what `vlm ask` needs (no gin, no Tenso
 vocab/           the vocabulary's model file
 checkpoints/     Orbax
 weights.json     what public checkpoints gave: restored, resized, new, unused
+initial_checkpoint.json  where every parameter came from, if not from the seed alone
 metrics.jsonl    one line a log point; the same numbers as TensorBoard events beside it
+flagged_batches.jsonl  tasks and ids of batches that were skipped or whose loss jumped
 scores.json      the last evaluation
 predictions.jsonl  the last evaluation's answers, of all tasks
 inference/       the same, one file a task and step; files for evaluation servers
@@ -22,6 +24,11 @@ from typing import Any
 from vlm.errors import UserError, nearest
 
 
+def is_run(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a run directory, and no checkpoint of another program."""
+    return (Path(path).expanduser() / 'checkpoints').is_dir()
+
+
 class RunDir:
     """Paths below a run directory, and reading and writing its JSON files."""
 
@@ -30,10 +37,12 @@ class RunDir:
         self.config = self.path / 'config.gin'
         self.model = self.path / 'model.json'
         self.vocabulary = self.path / 'vocab' / 'vocab.model'
+        self.initial = self.path / 'initial_checkpoint.json'
         self.checkpoints = self.path / 'checkpoints'
         self.weights = self.path / 'weights.json'
         self.metrics = self.path / 'metrics.jsonl'
         self.scores = self.path / 'scores.json'
+        self.flagged = self.path / 'flagged_batches.jsonl'
         self.inference = self.path / 'inference'
         self.predictions = self.path / 'predictions.jsonl'
         self.summary = self.path / 'summary.json'
@@ -61,9 +70,14 @@ class RunDir:
 
     def write_json(self, path: Path, content: Any) -> None:
         """Writes a file that a reader never sees half-written."""
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + '\n'
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """Writes a file that is there as a whole or as it was."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + '.partial')
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + '\n')
+        partial.write_bytes(content)
         partial.replace(path)
 
     def read_json(self, path: Path) -> Any:

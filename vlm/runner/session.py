@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gin
@@ -23,9 +23,13 @@ from vlm.data.tasks import declared, spec_of
 from vlm.data.vocabularies import task_vocabulary
 from vlm.errors import UserError
 from vlm.runner import config
-from vlm.runner.checkpoints import check_same_architecture
+from vlm.runner.checkpoints import latest_step
+from vlm.runner.compilation import compilation_cache
 from vlm.runner.datasets import find_task_or_mixture
+from vlm.runner.initial import Origin, as_rows
 from vlm.runner.model_file import Serving, parameter_shapes
+from vlm.runner.placement import Axes
+from vlm.runner.resume import changed_settings, check_architecture, check_training
 from vlm.runner.run_dir import RunDir
 from vlm.runner.train import Trainer
 
@@ -38,7 +42,17 @@ class Session:
 
     trainer: Trainer
     run: RunDir
-    abstract_params: Any
+    initial: Sequence[Origin] = ()  # where a run that begins has its parameters from
+
+    @property
+    def abstract_params(self) -> Any:
+        """Shapes of the parameters."""
+        return self.trainer.parameters[0]
+
+    @property
+    def parameter_axes(self) -> Axes:
+        """Logical axes of the parameters, by name."""
+        return self.trainer.parameters[1]
 
     @property
     def num_parameters(self) -> int:
@@ -70,29 +84,31 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
         run = RunDir(config.macro('MODEL_DIR'))
     for name, where in loaded.unused.items():
         print(f'warning: {name} ({where}) is set but nothing refers to it.', file=sys.stderr)
+    compilation_cache()
     config.import_modules(loaded)
     config.register_tasks(loaded)
     trainer = gin.get_configurable(Trainer)()
     trainer.check()
-    abstract = abstract_params(trainer)
-    check_same_architecture(run, abstract)
-    return Session(trainer, run, abstract)
+    _check_vocabulary(trainer)
+    abstract = trainer.parameters[0]
+    check_architecture(run, abstract)
+    initial = ()
+    if model_dir is None:
+        check_training(run, trainer.state_of, task_vocabulary().tokenizer.model_bytes)
+        if changes := changed_settings(run, config.config_str()):
+            print(f'note: other settings than in config.gin there: {changes}.', file=sys.stderr)
+        if latest_step(run) is None:
+            initial = trainer.initial.plan(abstract, trainer.model.module.config.vision)
+    return Session(trainer, run, initial)
 
 
-def abstract_params(trainer: Trainer) -> Any:
-    """Shapes of the parameters, without allocating or reading anything."""
-    converter = trainer.model.FEATURE_CONVERTER_CLS(pack=False)
-    lengths = converter.get_model_feature_lengths(trainer.dataset.task_feature_lengths)
-    shapes = {name: (1, length) for name, length in lengths.items()}
-    shapes['images'] = (1, lengths['images'], *image_frame().size, 3)
+def _check_vocabulary(trainer: Trainer) -> None:
     vocabulary, table = task_vocabulary().vocab_size, trainer.model.module.config.text.vocab_size
     if vocabulary > table:
         raise UserError(
             f'the vocabulary has {vocabulary} tokens, the model only {table} '
             '(TextConfig.vocab_size): ids would fall off the embedding table.'
         )
-    init = trainer.model.get_initial_variables
-    return jax.eval_shape(lambda rng: init(rng, shapes)['params'], jax.random.key(0))
 
 
 def serving_of(session: Session) -> Serving:
@@ -117,8 +133,10 @@ def write_run_files(session: Session) -> None:
     """Configuration, model file and vocabulary: the run directory can be used from now on."""
     run = session.run
     run.create()
-    run.config.write_text(config.config_str())
-    run.vocabulary.write_bytes(task_vocabulary().tokenizer.model_bytes)
+    run.write_bytes(run.config, config.config_str().encode())
+    run.write_bytes(run.vocabulary, task_vocabulary().tokenizer.model_bytes)
+    if session.initial:
+        run.write_json(run.initial, as_rows(session.initial))
     run.write_json(run.model, serving_of(session).to_json())
 
 

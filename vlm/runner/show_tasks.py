@@ -23,6 +23,7 @@ from vlm.nn import masks
 from vlm.runner import config
 from vlm.runner.datasets import DatasetConfig
 from vlm.runner.session import quiet_libraries
+from vlm.runner.task_list import print_lists, remember
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -41,21 +42,19 @@ def list_tasks(flags: config.GinFlags, modules: list[str]) -> int:
     """Prints every task with its prompt and metrics, every mixture with its rates."""
     with quiet_libraries():
         prepare(flags, modules)
-        tasks = Table(title='tasks')
-        for column in ('name', 'splits', 'prompt', 'metrics'):
-            tasks.add_column(column)
-        for name in sorted(seqio.TaskRegistry.names()):
-            tasks.add_row(*map(escape, (name, *_task_columns(name))))
-        mixtures = Table(title='mixtures')
-        for column in ('name', 'tasks and rates'):
-            mixtures.add_column(column)
-        for name in sorted(seqio.MixtureRegistry.names()):
-            mixture = seqio.MixtureRegistry.get(name)
-            rates = (f'{task.name} {mixture.get_rate(task):g}' for task in mixture.tasks)
-            mixtures.add_row(name, ', '.join(rates))
-    console.print(tasks)
-    console.print(mixtures)
+        mixtures = map(seqio.MixtureRegistry.get, sorted(seqio.MixtureRegistry.names()))
+        rows = {
+            'tasks': [[name, *_task_columns(name)] for name in sorted(seqio.TaskRegistry.names())],
+            'mixtures': [[mixture.name, _rates(mixture)] for mixture in mixtures],
+        }
+    if not (modules or flags.files or flags.bindings):
+        remember(rows)
+    print_lists(rows)
     return 0
+
+
+def _rates(mixture: seqio.Mixture) -> str:
+    return ', '.join(f'{task.name} {mixture.get_rate(task):g}' for task in mixture.tasks)
 
 
 def _task_columns(name: str) -> tuple[str, str, str]:

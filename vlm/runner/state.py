@@ -1,21 +1,24 @@
 """What a training step changes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 PyTree = Any
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Step, parameters, optimizer state and, if wanted, averaged parameters."""
+    """Step, parameters, optimizer state and, if wanted, averaged parameters.
 
-    step: Int[Array, '']
+    `step` is int32[]; states of shapes and of shardings have those in its place.
+    """
+
+    step: Any
     params: PyTree
     opt_state: PyTree
     ema_params: PyTree | None = None
@@ -36,6 +39,18 @@ class TrainState:
 def flat_names(tree: PyTree) -> dict[str, Any]:
     """`{'decoder/layers_0/mlp/wi/kernel': leaf}` of a nested dict."""
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dict of `flat_names`."""
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *folders, last = name.split('/')
+        at = tree
+        for folder in folders:
+            at = at.setdefault(folder, {})
+        at[last] = leaf
+    return tree
 
 
 def path_name(path: tuple) -> str:

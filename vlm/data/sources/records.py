@@ -9,6 +9,7 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.examples import Record
+from vlm.data.sources.seekable import Kept, seekable_dataset
 
 SIGNATURE = {
     'id': tf.TensorSpec((), tf.string),
@@ -17,6 +18,8 @@ SIGNATURE = {
 }
 # Of a record, but not handed to readers: where each image was read from, None for one inside a row.
 PATHS = 'image_paths'
+# A source with fewer records a process is kept in memory for training; SeqIO's own bound.
+KEPT_RECORDS = 10_000
 
 
 class RecordSource(seqio.DataSource):
@@ -62,7 +65,11 @@ class RecordSource(seqio.DataSource):
             records = itertools.islice(self._read(split), shard.index, None, shard.num_shards)
             return (as_element(record) for record in records)
 
-        return tf.data.Dataset.from_generator(elements, output_signature=SIGNATURE)
+        count = self.num_input_examples(split)
+        # Shuffled reading repeats. SeqIO would keep small sources as tensors, which could then only
+        # be saved whole with every position.
+        kept = shuffle and count is not None and count < KEPT_RECORDS * shard.num_shards
+        return seekable_dataset(Kept(elements) if kept else elements, (), SIGNATURE)
 
 
 def as_element(record: Record) -> dict[str, Any]:

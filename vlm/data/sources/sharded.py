@@ -15,6 +15,7 @@ import tensorflow as tf
 from vlm.data.bad_data import bad_data
 from vlm.data.examples import Record
 from vlm.data.sources.records import SIGNATURE, RecordSource, as_element
+from vlm.data.sources.seekable import seekable_dataset
 from vlm.errors import unknown_name
 
 Transform = Callable[[Record], Record]
@@ -98,10 +99,7 @@ class ShardedSource(RecordSource):
             return self._elements(files[number], rows, rng)
 
         def read(number: tf.Tensor, draw: tf.Tensor) -> tf.data.Dataset:
-            arguments = (number, draw)
-            return tf.data.Dataset.from_generator(
-                elements, args=arguments, output_signature=SIGNATURE
-            )
+            return seekable_dataset(elements, (number, draw), SIGNATURE)
 
         order = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
         draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)

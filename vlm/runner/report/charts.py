@@ -1,6 +1,7 @@
 """Curves as inline SVG: the raw values faint, their moving average over them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ STRETCHES = 220
 # Stretches of a chart that tell their value under the pointer.
 READOUTS = 44
 FEWEST_SMOOTHED = 25
+SERIES = 8  # colours of the style sheet
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,47 @@ def chart(title: str, points: Points, smoothed: bool) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{markup.escape(label)}">'
         f'{body}</svg></figure>'
     )
+
+
+def overlay(title: str, series: Sequence[Points], smoothed: bool) -> str:
+    """A figure of several curves over each other in the colours of `legend`; some may be empty.
+
+    Curves of many points are drawn by their moving averages alone.
+    """
+    lines = [
+        moving_average(points) if smoothed and len(points) >= FEWEST_SMOOTHED else points
+        for points in series
+    ]
+    together = sorted(point for points in series for point in points)
+    x_axis = step_axis(together)
+    y_axis = value_axis(together, sorted(point for line in lines for point in line))
+    drawn = ''.join(
+        f'<g class="series{i % SERIES}">{_path(extremes(line), x_axis, y_axis, "line")}'
+        f'{_dots(line, x_axis, y_axis)}{_readouts(line, x_axis, y_axis)}</g>'
+        for i, line in enumerate(lines)
+        if line
+    )
+    ends = ', '.join(markup.compact(line[-1][1]) for line in lines if line)
+    scale = ' <small>log scale</small>' if y_axis.log else ''
+    return (
+        f'<figure class="chart"><figcaption><span>{markup.escape(title)}{scale}</span></figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{markup.escape(title)}, at the end {ends}">'
+        f'{_grid(x_axis, y_axis)}{drawn}</svg></figure>'
+    )
+
+
+def legend(names: Sequence[str]) -> str:
+    """Names of the curves of an `overlay` beside their colours."""
+    entries = ''.join(
+        f'<span>{swatch(i)}{markup.inline(name)}</span>' for i, name in enumerate(names)
+    )
+    return f'<p class="legend">{entries}</p>'
+
+
+def swatch(index: int) -> str:
+    """The colour of a curve."""
+    return f'<i class="swatch series{index % SERIES}" aria-hidden="true"></i>'
 
 
 def moving_average(points: Points) -> Points:

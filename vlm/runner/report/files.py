@@ -32,6 +32,7 @@ class Sample:
     boxes: list[Any]
     reference_boxes: list[Any]
     image: str | None
+    id: str = ''
 
 
 @dataclass
@@ -218,6 +219,7 @@ def _sample(line: dict[str, Any]) -> Sample:
         boxes=_as_list(line.get('boxes')),
         reference_boxes=_as_list(line.get('reference_boxes')),
         image=image if isinstance(image, str) and image else None,
+        id=as_text(line.get('id')),
     )
 
 

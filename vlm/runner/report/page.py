@@ -18,6 +18,7 @@ FIRST_CURVES = ('loss', 'accuracy', 'learning_rate', 'examples_per_second')
 SCORE_CURVES = 6
 MOST_CURVES = 48
 NAMED_IDS = 20
+TASK_LOSS = 'task_loss/'
 LOWER_IS_BETTER = {'error', 'cer', 'wer', 'loss', 'perplexity', 'unreadable'}
 
 
@@ -45,7 +46,6 @@ def write_report(run_dir: Path, output: Path | None = None) -> Path:
 
 def render(run: Run) -> str:
     """The page as HTML."""
-    title = markup.escape(run.name)
     parts = {
         'Scores': _scores(run),
         'Training': _curves(run),
@@ -54,12 +54,17 @@ def render(run: Run) -> str:
     }
     shown = {name: part for name, part in parts.items() if part}
     main = _header(run, list(shown)) + ''.join(shown.values()) + _notes(run)
+    return document(f'{run.name} – run report', main)
+
+
+def document(title: str, main: str) -> str:
+    """A whole page around its main part."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f'<title>{title} – run report</title><style>{STYLE}</style></head>\n'
+        f'<title>{markup.escape(title)}</title><style>{STYLE}</style></head>\n'
         f'<body><main>{main}</main></body></html>\n'
     )
 
@@ -68,13 +73,19 @@ def _header(run: Run, contents: list[str]) -> str:
     # A line may break between arguments; within one only where it alone is longer than a line.
     words = as_text(run.summary.get('command')).split(' ')
     command = ' '.join(f'<span>{markup.escape(word)}</span>' for word in words if word)
-    links = ''.join(f'<a href="#{name.lower()}">{name}</a>' for name in contents)
     return (
-        f'<header><div class="top"><b>Run report</b><nav>{links}</nav></div>'
-        f'<h1>{markup.inline(run.name)}</h1>'
+        f'<header>{heading(contents, run.name)}'
         f'<p class="story">{_story(run)}</p>{_facts(run)}'
         + (f'<pre class="command"><code>{command}</code></pre>' if command else '')
         + f'{_versions(run)}</header>'
+    )
+
+
+def heading(contents: list[str], title: str) -> str:
+    """Links to the sections, and the title."""
+    links = ''.join(f'<a href="#{name.lower()}">{name}</a>' for name in contents)
+    return (
+        f'<div class="top"><b>Run report</b><nav>{links}</nav></div><h1>{markup.inline(title)}</h1>'
     )
 
 
@@ -85,7 +96,7 @@ def _story(run: Run) -> str:
     parameters, seconds = as_number(summary.get('parameters')), as_number(summary.get('seconds'))
     if parameters:
         story += f' of {markup.many(parameters)} parameters'
-    steps = _last_step(run)
+    steps = last_step(run)
     if steps:
         story += f', trained for {steps:,.0f} steps'
     if seconds:
@@ -99,7 +110,8 @@ def _story(run: Run) -> str:
     return story + '.'
 
 
-def _last_step(run: Run) -> Number:
+def last_step(run: Run) -> Number:
+    """The last step that was logged."""
     trained = run.curves.get('train', {}).values()
     return max((points[-1][0] for points in trained), default=0)
 
@@ -115,7 +127,7 @@ def _facts(run: Run) -> str:
     speed = run.curves.get('train', {}).get('examples_per_second')
     facts = (
         ('Parameters', f'{parameters:,.0f}' if parameters else ''),
-        ('Steps', f'{_last_step(run):,.0f}' if _last_step(run) else ''),
+        ('Steps', f'{last_step(run):,.0f}' if last_step(run) else ''),
         ('Whole run', markup.duration(seconds) if seconds else ''),
         ('In the train step', f'{share:.0%}' if share is not None else ''),
         ('Examples a second', markup.compact(_median(speed)) if speed else ''),
@@ -201,7 +213,7 @@ def _score_group(
 def _score_row(row: dict[str, Any]) -> str:
     metric, definition = as_text(row['metric']), as_text(row.get('definition'))
     version, count = as_text(row.get('version')), as_number(row.get('n'))
-    lower = not LOWER_IS_BETTER.isdisjoint(re.split('[^a-z]+', metric.lower()))
+    lower = lower_is_better(metric)
     small = f' <small class="version">v{markup.escape(version)}</small>' if version else ''
     small += ' <small class="lower">lower is better</small>' if lower else ''
     small += f'<small class="definition">{markup.inline(definition)}</small>' if definition else ''
@@ -211,6 +223,11 @@ def _score_row(row: dict[str, Any]) -> str:
         f'<td class="value">{_value(row.get("value"), bar=not lower)}</td>'
         f'<td class="count">{f"{count:,.0f}" if count is not None else "–"}</td></tr>'
     )
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric of this name counts mistakes."""
+    return not LOWER_IS_BETTER.isdisjoint(re.split('[^a-z]+', metric.lower()))
 
 
 def _value(value: object, bar: bool) -> str:
@@ -272,37 +289,50 @@ def _curves(run: Run) -> str:
         for kind, keys in run.curves.items()
         for key, points in keys.items()
         if kind != 'eval' and not (kind == 'train' and key in FIRST_CURVES)
+        if not key.startswith(TASK_LOSS)
     ]
     if not first and not scores and not rest:
         return ''
-    parts = [_charts(first)] if first else []
+    parts = [charts_of(first)] if first else []
+    by_task = {k.removeprefix(TASK_LOSS): p for k, p in train.items() if k.startswith(TASK_LOSS)}
+    if by_task:
+        figure = charts.overlay('Loss of a token', list(by_task.values()), smoothed=True)
+        parts.append(f'<h3>Loss by task</h3>{charts.legend(list(by_task))}{charts_of([figure])}')
     if len(scores) > SCORE_CURVES:
-        parts.append(_folded(scores, 'scores as training went on'))
+        parts.append(folded(scores, 'scores as training went on'))
     elif scores:
-        parts.append(f'<h3>Scores as training went on</h3>{_charts(scores)}')
+        parts.append(f'<h3>Scores as training went on</h3>{charts_of(scores)}')
     if rest:
-        parts.append(_folded(rest, 'more curve' if len(rest) == 1 else 'more curves'))
+        parts.append(folded(rest, 'more curve' if len(rest) == 1 else 'more curves'))
     return f'<section id="training"><h2>Training</h2>{"".join(parts)}</section>'
 
 
-def _folded(figures: list[str], name: str) -> str:
+def folded(figures: list[str], name: str) -> str:
+    """Figures that are shown when asked for."""
     left = len(figures) - MOST_CURVES
     more = f', {left:,} of them not shown' if left > 0 else ''
     return (
         f'<details class="more"><summary>{len(figures):,} {name}{more}</summary>'
-        f'{_charts(figures[:MOST_CURVES])}</details>'
+        f'{charts_of(figures[:MOST_CURVES])}</details>'
     )
 
 
-def _charts(figures: list[str]) -> str:
+def charts_of(figures: list[str]) -> str:
+    """Figures in columns."""
     return f'<div class="charts">{"".join(figures)}</div>'
 
 
 def _chart(key: str, points: files.Points) -> str:
     """A curve under a readable name; a schedule is exact, and smoothing would only blunt it."""
-    words = key.replace('_', ' ') if '/' not in key else key
-    title = words[:1].upper() + words[1:] if '/' not in key else words
-    return charts.chart(title, points, smoothed='learning_rate' not in key)
+    return charts.chart(curve_title(key), points, smoothed='learning_rate' not in key)
+
+
+def curve_title(key: str) -> str:
+    """'Learning rate' of learning_rate; a task and its metric stay as they are."""
+    if '/' in key:
+        return key
+    words = key.replace('_', ' ')
+    return words[:1].upper() + words[1:]
 
 
 def _config(run: Run) -> str:

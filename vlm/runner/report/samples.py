@@ -85,7 +85,7 @@ def _swatch(name: str) -> str:
 
 
 def _task(run: Run, task: TaskSamples, metric: str) -> str:
-    cards = [_card(run.path, sample) for sample in task.samples]
+    cards = [card(run.path, sample) for sample in task.samples]
     more = ''
     if len(cards) > SHOWN_AT_ONCE:
         more = (
@@ -106,7 +106,8 @@ def _counts(task: TaskSamples) -> str:
     return f'{task.total:,} {examples} at step {task.step:,}{right}; {shown}.'
 
 
-def _card(run_dir: Path, sample: Sample) -> str:
+def card(run_dir: Path, sample: Sample) -> str:
+    """One answer: the picture with its boxes, what was asked, said and expected."""
     picture = load_picture(run_dir, sample.image) if sample.image else None
     state = 'unscored' if sample.score is None else 'right' if is_right(sample) else 'wrong'
     shape = ' wide' if picture and picture.width > 1.7 * picture.height else ''

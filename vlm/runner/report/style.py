@@ -136,6 +136,25 @@ main:has(#show-right:checked) .card:not(.right),main:has(#show-wrong:checked) .c
 #notes h3{font-size:16px;margin:0 0 6px}
 .gin{max-height:70vh}
 .gin i{color:var(--soft);font-style:normal}
+.series0{--series:#0f7f8c}.series1{--series:#d1495b}.series2{--series:#c98a00}
+.series3{--series:#6a5acd}.series4{--series:#2f9e44}.series5{--series:#c2410c}
+.series6{--series:#b5179e}.series7{--series:#7a7f87}
+[class^=series] .line,[class^=series] circle{stroke:var(--series)}
+[class^=series] .dot{fill:var(--series)}
+.swatch{display:inline-block;width:14px;height:14px;border-radius:4px;background:var(--series);
+flex:none}
+h4 .swatch{margin-right:7px}
+.charts+h3{margin-top:48px}
+.legend{margin:10px 0}
+.compared{overflow-x:auto;margin-top:24px}
+.compared table{width:auto;min-width:60%}
+.compared th,.compared td{padding:8px 28px 8px 0;text-align:left;width:auto;white-space:normal;
+vertical-align:top;overflow-wrap:anywhere}
+.compared tbody tr{border-top:1px solid var(--hair)}
+.compared .best{color:var(--good)}
+.differ{color:var(--bad)}
+.beside{grid-template-columns:repeat(auto-fit,minmax(200px,300px));margin-bottom:28px}
+.beside h4{justify-content:flex-start;margin-bottom:6px}
 @media (max-width:640px){main{padding:24px 18px 64px}
 section{margin-top:60px}
 .story{font-size:19px}
