@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from vlm.decoding import DecodingConfig
 from vlm.errors import UNANSWERED, UserError
 from vlm.model import Batch, PyTree, VisionTextModel
+from vlm.runner.parts import frozen_parameters, on_all
 
 KNOWN_COMMIT = 'cc342d4'
 
@@ -221,10 +222,8 @@ def _definition(optimizer: Any, model: VisionTextModel) -> Any:
             f'Optimizer.ema_decay = {optimizer.ema_decay}: T5X keeps no averaged parameters. Bind '
             'it to None, or train with `vlm train`.'
         )
-    freeze = model.module.config.freeze_vision
-    return OptaxDefinition(
-        optimizer.transformation(lambda name: freeze and name.startswith('vision/'))
-    )
+    frozen = frozen_parameters(model)
+    return OptaxDefinition(on_all(optimizer.transformation(frozen), frozen))
 
 
 def learning_rate(optimizer: Any) -> Callable[[Any], Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -95,6 +96,21 @@ def on_trained(inner: optax.GradientTransformation, frozen: Named) -> optax.Grad
         return inner.update(gradients, state, split(params, frozen)[0])
 
     return optax.GradientTransformation(init, update)
+
+
+def on_all(inner: optax.GradientTransformation, frozen: Named) -> optax.GradientTransformation:
+    """What `on_trained` made, for an engine that has gradients of all parameters.
+
+    Returns updates of all: zeros for the frozen ones.
+    """
+
+    def update(
+        gradients: PyTree, state: optax.OptState, params: PyTree
+    ) -> tuple[PyTree, optax.OptState]:
+        updates, state = inner.update(split(gradients, frozen)[0], state, params)
+        return joined(updates, jax.tree.map(jnp.zeros_like, split(params, frozen)[1])), state
+
+    return optax.GradientTransformation(inner.init, update)
 
 
 def scale_parts(multipliers: Mapping[str, float]) -> optax.GradientTransformation:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from vlm.errors import UserError
 from vlm.runner.checkpoints import Checkpoints
 from vlm.runner.config import GinFlags
-from vlm.runner.mesh import DataMesh
 from vlm.runner.run_dir import RunDir
 from vlm.runner.session import Session, open_session, quiet_libraries, write_run_files
 from vlm.runner.state import TrainState
@@ -20,7 +19,6 @@ from vlm.runner.t5x_checkpoints import (
     read_t5x,
     write_t5x,
 )
-from vlm.runner.train import frozen_parameters
 
 
 def export_t5x(run: RunDir, folder: Path) -> tuple[int, Path]:
@@ -30,11 +28,12 @@ def export_t5x(run: RunDir, folder: Path) -> tuple[int, Path]:
     """
     with quiet_libraries():
         session = open_session(GinFlags([], [], []), str(run.path))
-        checkpoints = Checkpoints(run.checkpoints, session.trainer.checkpoints)
+        trainer = session.trainer
+        checkpoints = Checkpoints(run, trainer.checkpoints)
         try:
             if checkpoints.latest_step is None:
                 raise UserError(f'{run.path} has no complete checkpoint yet.')
-            state = checkpoints.restore(_zero_state(session))
+            state = checkpoints.restore(trainer.planned_state(trainer.mesh.build()))
         finally:
             checkpoints.close()
         return int(state.step), write_t5x(folder.resolve(), state)
@@ -49,13 +48,13 @@ def import_checkpoint(flags: GinFlags, checkpoint: str) -> int:
     with quiet_libraries():
         found = find_t5x_checkpoint(checkpoint)
         session = open_session(flags)
-        checkpoints = Checkpoints(session.run.checkpoints, session.trainer.checkpoints)
+        checkpoints = Checkpoints(session.run, session.trainer.checkpoints)
         try:
             if checkpoints.latest_step is not None:
                 raise UserError(f'MODEL_DIR {session.run.path} holds a run: choose another.')
             state, kept = _state_of(session, read_t5x(found))
             write_run_files(session)
-            checkpoints.save(state)
+            checkpoints.save(state, _NoPosition())
         finally:
             checkpoints.close()
     with_state = "with the optimizer's state" if kept else 'the optimizer starts anew'
@@ -66,20 +65,18 @@ def import_checkpoint(flags: GinFlags, checkpoint: str) -> int:
 def _state_of(session: Session, tree: dict[str, Any]) -> tuple[TrainState, bool]:
     """The state of a run from T5X's tree, and whether that held the optimizer's."""
     params = params_of(tree, session.abstract_params)
-    fresh = _new_state(session, jax.tree.map(jnp.asarray, params))
+    fresh = session.trainer.state_of(jax.tree.map(jnp.asarray, params))
     restored = optimizer_state_of(tree, fresh.opt_state)
     step = jnp.asarray(tree['state']['step'], jnp.int32)
     opt_state = fresh.opt_state if restored is None else jax.tree.map(jnp.asarray, restored)
     return fresh.replace(step=step, opt_state=opt_state), restored is not None
 
 
-def _new_state(session: Session, params: Any) -> TrainState:
-    config = session.trainer.optimizer
-    optimizer = config.transformation(frozen_parameters(session.trainer.model))
-    return TrainState.create(params, optimizer, config.ema_decay is not None)
+class _NoPosition:
+    """T5X's position in the data says nothing here: a continued run passes over what was seen."""
 
+    def save(self, folder: Path, step: int) -> None:
+        pass
 
-def _zero_state(session: Session) -> TrainState:
-    """A state of zeros, placed as a run's: what a checkpoint is restored like."""
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), session.abstract_params)
-    return jax.device_put(_new_state(session, params), DataMesh().replicated)
+    def restore(self, folder: Path, step: int) -> str:
+        return 'it was saved by T5X'
