@@ -12,6 +12,7 @@ from __gin__ import dynamic_registration
 
 from vlm.nn import t5
 from vlm.nn import vit
+from vlm.runner import optimizers
 
 include 'runs/train.gin'
 include 'models/base.gin'
@@ -27,6 +28,8 @@ BATCH_SIZE = 8
 LOG_PERIOD = 5
 LEARNING_RATE = 1e-2
 WARMUP_STEPS = 5
+# The same for shorter runs, so that their step is the same program, compiled once.
+optimizers.warmup_cosine.total_steps = 60
 EVAL_SPLIT = 'test'
 EVAL_BATCH_SIZE = 4
 

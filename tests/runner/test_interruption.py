@@ -87,7 +87,8 @@ def test_other_settings_and_a_scanned_stack_go_on_and_are_told(vlm, trained, tmp
     copy = tmp_path / 'copy'
     shutil.copytree(trained, copy)
     scanned = ['--gin.vit.VitConfig.scan_layers=True', '--gin.t5.TextConfig.scan_layers=True']
-    assert vlm('train', QUICK, *scanned, run_dir=copy, TRAIN_STEPS=61) == 0
+    steps = {'TRAIN_STEPS': 61, 'optimizers.warmup_cosine.total_steps': 61}
+    assert vlm('train', QUICK, *scanned, run_dir=copy, **steps) == 0
     assert 'TRAIN_STEPS = 61 (was 60)' in capsys.readouterr().err
     stacked = jax.tree.leaves(params_of(copy)['vision']['layers'])
     single = jax.tree.leaves(params_of(trained)['vision']['layers_0'])

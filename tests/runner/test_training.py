@@ -19,8 +19,8 @@ from vlm.runner.run_dir import RunDir
 TEST_IDS = [f'test/{i}' for i in range(9)]
 
 
-def params_of(path):
-    return jax.tree.map(np.asarray, restore_params(RunDir(path))[1])
+def params_of(path, step=None):
+    return jax.tree.map(np.asarray, restore_params(RunDir(path), step)[1])
 
 
 def assert_same(a, b):
@@ -74,10 +74,9 @@ def test_learning_rate_in_the_log_is_the_schedule(trained):
 
 def test_resuming_gives_the_uninterrupted_parameters_bit_for_bit(vlm, tmp_path):
     whole, halves = tmp_path / 'whole', tmp_path / 'halves'
-    schedule = ['--gin.optimizers.warmup_cosine.total_steps=8']
-    assert vlm('train', *schedule, run_dir=whole, TRAIN_STEPS=8, EVAL_EXAMPLES=1) == 0
-    assert vlm('train', *schedule, run_dir=halves, TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
-    assert vlm('train', *schedule, run_dir=halves, TRAIN_STEPS=8, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=whole, TRAIN_STEPS=8, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=halves, TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=halves, TRAIN_STEPS=8, EVAL_EXAMPLES=1) == 0
     assert_same(params_of(whole), params_of(halves))
     steps = [row['step'] for row in rows_of(halves / 'metrics.jsonl') if row['kind'] == 'train']
     assert steps == [4, 5, 8]
@@ -117,10 +116,10 @@ def test_an_undecodable_image_is_a_wrong_answer_in_evaluation(vlm, trained, tmp_
 
 
 def test_frozen_vision_is_bit_identical_after_training(vlm, tmp_path):
-    short, longer = tmp_path / 'short', tmp_path / 'longer'
-    assert vlm('train', run_dir=short, TRAIN_STEPS=1, FREEZE_VISION=True, EVAL_EXAMPLES=1) == 0
-    assert vlm('train', run_dir=longer, TRAIN_STEPS=5, FREEZE_VISION=True, EVAL_EXAMPLES=1) == 0
-    a, b = params_of(short), params_of(longer)
+    run = tmp_path / 'run'
+    options = {'TRAIN_STEPS': 5, 'CHECKPOINT_PERIOD': 4, 'EVAL_EXAMPLES': 1}
+    assert vlm('train', run_dir=run, FREEZE_VISION=True, **options) == 0
+    a, b = params_of(run, 4), params_of(run)
     assert_same(a['vision'], b['vision'])
     kernel = a['decoder']['logits_dense']['kernel'], b['decoder']['logits_dense']['kernel']
     assert not np.array_equal(*kernel)
@@ -132,7 +131,8 @@ def test_frozen_vision_is_bit_identical_after_training(vlm, tmp_path):
 )
 def test_other_wirings_train_from_the_same_files(vlm, tmp_path, wiring):
     run = tmp_path / 'run'
-    assert vlm('train', run_dir=run, TRAIN_STEPS=150, **wiring) == 0
+    steps = {'TRAIN_STEPS': 150, 'optimizers.warmup_cosine.total_steps': 150}
+    assert vlm('train', run_dir=run, **steps, **wiring) == 0
     assert scores_of(run)['squares', 'vqa_accuracy']['value'] >= 8 / 9
     red = np.full((16, 16, 3), (255, 0, 0), np.uint8)
     assert Predictor.load(run).ask(encode_png(red), 'what color is it?').text == 'red'
