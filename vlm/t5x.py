@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Int
 from vlm.decoding import DecodingConfig
 from vlm.errors import UNANSWERED, UserError
 from vlm.model import Batch, PyTree, VisionTextModel
-from vlm.runner.parts import frozen_parameters, on_all
 
 KNOWN_COMMIT = 'cc342d4'
 
@@ -222,8 +221,7 @@ def _definition(optimizer: Any, model: VisionTextModel) -> Any:
             f'Optimizer.ema_decay = {optimizer.ema_decay}: T5X keeps no averaged parameters. Bind '
             'it to None, or train with `vlm train`.'
         )
-    frozen = frozen_parameters(model)
-    return OptaxDefinition(on_all(optimizer.transformation(frozen), frozen))
+    return OptaxDefinition(optimizer.of_all_parameters(model))
 
 
 def learning_rate(optimizer: Any) -> Callable[[Any], Any]:

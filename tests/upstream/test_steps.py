@@ -16,9 +16,10 @@ from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 from vlm.runner.optimizers import Optimizer, muon, warmup_cosine
+from vlm.runner.parts import frozen_parameters
 from vlm.runner.state import TrainState, flat_names
 from vlm.runner.t5x_checkpoints import optimizer_state_of, params_of, read_t5x
-from vlm.runner.train import frozen_parameters, make_train_step
+from vlm.runner.train_step import make_train_step
 
 from miniature import make_batch, random_params
 

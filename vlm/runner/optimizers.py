@@ -16,7 +16,8 @@ import optax
 from optax import contrib
 
 from vlm.errors import UserError, unknown_name
-from vlm.runner.parts import PARTS, on_trained, scale_parts
+from vlm.model import VisionTextModel
+from vlm.runner.parts import PARTS, frozen_parameters, on_all, on_trained, scale_parts
 from vlm.runner.state import path_name
 
 Schedule = Callable[[Any], Any]
@@ -60,6 +61,11 @@ class Optimizer:
         if self.multipliers:
             chain.append(scale_parts(self.multipliers))
         return on_trained(optax.chain(*chain), frozen)
+
+    def of_all_parameters(self, model: VisionTextModel) -> optax.GradientTransformation:
+        """The same for an engine that has gradients of frozen parameters too, such as T5X."""
+        frozen = frozen_parameters(model)
+        return on_all(self.transformation(frozen), frozen)
 
 
 def warmup_cosine(
