@@ -87,8 +87,10 @@ def test_more_labels_than_are_scored_at_once():
             return jax.numpy.tile(labels[:, 0] * -1.0 * (labels[:, 0] != 72), (3, 1))
 
     labels = [[i, 1] for i in range(3, 103)]
-    predict = _LabelPrediction(Scorer(), labels, 4)
-    assert predict(None, {}, None).tolist() == [[72, 1]] * 3
+    predict = _LabelPrediction(Scorer(), labels, 4, MeshConfig().build())
+    ids, told = predict(None, {}, {'index': np.arange(3)}, None)
+    assert ids.tolist() == [[72, 1]] * 3
+    assert told['index'].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

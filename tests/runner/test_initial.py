@@ -143,9 +143,8 @@ def test_bad_renaming_is_refused(saved, rename, said):
         InitialCheckpoint(saved, rename=rename).plan(model(), HERE)
 
 
-def test_a_path_that_is_no_run_or_a_step_that_is_not_there_is_told(saved, tmp_path):
-    with pytest.raises(UserError, match='there is no run directory'):
-        InitialCheckpoint(str(tmp_path / 'nothing')).plan(model(), HERE)
+def test_a_path_that_is_no_run_is_left_to_others_and_a_step_that_is_not_there_told(saved, tmp_path):
+    assert InitialCheckpoint(str(tmp_path)).plan(model(), HERE) == []
     with pytest.raises(UserError, match=r'no checkpoint of step 3, only of \[7\]'):
         InitialCheckpoint(saved, step=3).plan(model(), HERE)
 

@@ -143,7 +143,8 @@ def test_a_run_goes_out_and_comes_back_as_it_was(vlm, trained, tiny_gin, tmp_pat
 
 def optimizer_state(path):
     with ocp.CheckpointManager(path / 'checkpoints') as manager:
-        return manager.restore(60, args=ocp.args.StandardRestore())['opt_state']
+        wanted = ocp.args.Composite(state=ocp.args.StandardRestore())
+        return manager.restore(60, args=wanted)['state']['opt_state']
 
 
 def test_a_folder_without_a_checkpoint_is_told(vlm, tmp_path, capsys):
