@@ -35,7 +35,6 @@ DETECT = add_detection_task(
     labelled=False,
     codec=CODEC,
 )
-SPOT = add_spotting_task('digits_spot', RecordSource(SCATTERED, COUNTS), codec=CODEC)
 SCATTERED_OCR = add_ocr_task('digits_scattered_ocr', RecordSource(SCATTERED, COUNTS))
 COUNT = add_counting_task('digits_count', RecordSource(SCATTERED, COUNTS), things='digits')
 
@@ -47,6 +46,6 @@ _TRAIN = {'train': COUNTS['train']}
 add_group(
     'digits_scattered_all',
     RecordSource(SCATTERED, _TRAIN),
-    [DETECT_PRESENT, SPOT, SCATTERED_OCR, COUNT],
+    [DETECT_PRESENT, SCATTERED_OCR, COUNT],
 )
 add_group('digits_strip_all', RecordSource(STRIPS, _TRAIN), [OCR, STRIP_SPOT])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlm.runner.optimizers import matrix_axes, muon, warmup_cosine
+from vlm.runner.optimizers import matrix_axes, muon, warmup_cosine, warmup_stable_decay
 
 SHAPES = {
     'vision': {
@@ -66,4 +66,12 @@ def test_a_step_is_orthogonal_for_matrices_and_adam_s_for_the_rest():
 @pytest.mark.parametrize(('step', 'rate'), [(0, 0.0), (5, 1.0), (10, 2.0), (35, 1.1), (60, 0.2)])
 def test_warmup_cosine(step, rate):
     schedule = warmup_cosine(peak=2.0, warmup_steps=10, total_steps=60, final=0.1)
+    assert float(schedule(step)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ('step', 'rate'), [(0, 0.0), (5, 1.0), (10, 2.0), (75, 2.0), (90, 1.1), (100, 0.2), (120, 0.2)]
+)
+def test_warmup_stable_decay(step, rate):
+    schedule = warmup_stable_decay(2.0, 10, decay_share=0.2, total_steps=100, final=0.1)
     assert float(schedule(step)) == pytest.approx(rate)

@@ -20,7 +20,6 @@ RIGHT = {
     'digits_ocr': {'exact_match': 1, 'character_error_rate': 0},
     'digits_scattered_ocr': {'exact_match': 1, 'character_error_rate': 0},
     'digits_detect': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
-    'digits_spot': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
     'digits_strip_spot': {**dict.fromkeys(RATES, 1), 'unreadable_boxes': 0},
     'digits_count': {'exact_match': 1},
 }
@@ -28,7 +27,6 @@ LOST = {
     'digits_ocr': {'exact_match': 0, 'character_error_rate': 1},
     'digits_scattered_ocr': {'exact_match': 0, 'character_error_rate': 1},
     'digits_detect': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
-    'digits_spot': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
     'digits_strip_spot': {**dict.fromkeys(RATES, 0), 'unreadable_boxes': 0},
     'digits_count': {'exact_match': 0},
 }
@@ -110,9 +108,8 @@ def test_groups_ask_all_they_know_of_a_training_scene(dataset, vocabulary):
         labels = {entry['label'] for entry in record['objects']}
         assert labels <= detected
         absent.append(len(detected) - len(labels))
-        assert len(asked) == len(detected) + 3
+        assert len(asked) == len(detected) + 2
         assert asked['ocr'] == record['text']
         assert asked['answer en how many digits are in the image?'] == str(len(record['text']))
-        assert [e.label for e in CODEC.parse_strict(asked['spot text'])] == list(record['text'])
     # One in four scenes; 20 of them hold 1 to 10, but for a chance of 1 in 300.
     assert set(absent) == {0, 1} and 1 <= sum(absent) <= 10

@@ -29,7 +29,7 @@ STRIP_SIZES = range(9, 15)
 STRIP_GAP = 1
 # A test scene has 1, 2, ... 6 digits equally often, a train scene of n digits is as frequent as
 # n**-power: short ones teach what digits look like, long ones then which is where.
-TRAIN_POWER = {'strip': 0.5, 'scattered': 1.0}
+TRAIN_POWER = {'strip': 0.5, 'scattered': 0.3}
 # The smaller sizes are used where the usual ones find no place.
 SCATTERED_SIZES = range(20, 29)
 SMALLEST = 11

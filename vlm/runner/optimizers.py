@@ -85,6 +85,27 @@ def warmup_cosine(
     return rate
 
 
+def warmup_stable_decay(
+    peak: float = 1e-3,
+    warmup_steps: int = 100,
+    decay_share: float = 0.3,
+    total_steps: int = 1000,
+    final: float = 0.0,
+) -> Schedule:
+    """Linear from 0 to `peak`, there until the last `decay_share` of the run, then linear down.
+
+    Ends at `final * peak` (WSD, MiniCPM, 2404.06395). What a short run learns late, it learns at
+    the full rate.
+    """
+
+    def rate(step: Any) -> Any:
+        warm = jnp.minimum(step / max(warmup_steps, 1), 1.0)
+        left = jnp.clip((total_steps - step) / max(decay_share * total_steps, 1.0), 0.0, 1.0)
+        return peak * warm * (final + (1.0 - final) * left)
+
+    return rate
+
+
 def warmup_rsqrt(
     peak: float = 1e-3, warmup_steps: int = 1000, cooldown_steps: int = 0, total_steps: int = 0
 ) -> Schedule:
