@@ -91,7 +91,10 @@ def test_every_method_takes_the_arguments_of_t5x(wiring):
 def test_signatures_are_those_that_t5x_calls():
     model = make_model()
     assert names(model.get_initial_variables) == ['rng', 'input_shapes', 'input_types']
-    assert names(model.loss_fn) == ['params', 'batch', 'dropout_rng']
+    # Called with three arguments, by place.
+    *called, own = inspect.signature(model.loss_fn).parameters.values()
+    assert [each.name for each in called] == ['params', 'batch', 'dropout_rng']
+    assert own.default is None
     assert names(model.eval_fn) == ['params', 'batch']
     assert names(model.score_batch) == ['params', 'batch', 'return_intermediates']
     predict = names(model.predict_batch_with_aux)
