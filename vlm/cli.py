@@ -182,8 +182,8 @@ def _ask(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _tasks(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    own_list = not (args.name or args.write_clean or args.module or flags.files or flags.bindings)
-    if own_list and _print_remembered_tasks():
+    asked = args.name, args.mixture, args.write_clean, args.module, flags.files, flags.bindings
+    if not any(asked) and _print_remembered_tasks():
         return 0
     _load_tensorflow()
     from vlm.runner.show_tasks import list_tasks, show_examples

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from vlm import cli
 from vlm.runner import task_list
 
@@ -16,6 +18,9 @@ def test_the_list_is_printed_from_memory_without_tensorflow(tmp_path, monkeypatc
     monkeypatch.setattr(cli, '_load_tensorflow', lambda: 1 / 0)
     assert cli.main(['tasks']) == 0
     assert capsys.readouterr().out == first
+    # Only the plain list is remembered.
+    with pytest.raises(ZeroDivisionError):
+        cli.main(['tasks', '--mixture', 'demo'])
 
 
 def test_other_sources_have_another_fingerprint(tmp_path):
