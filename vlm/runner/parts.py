@@ -108,7 +108,10 @@ def on_all(inner: optax.GradientTransformation, frozen: Named) -> optax.Gradient
         gradients: PyTree, state: optax.OptState, params: PyTree
     ) -> tuple[PyTree, optax.OptState]:
         updates, state = inner.update(split(gradients, frozen)[0], state, params)
-        return joined(updates, jax.tree.map(jnp.zeros_like, split(params, frozen)[1])), state
+        all_of_them = joined(updates, jax.tree.map(jnp.zeros_like, split(params, frozen)[1]))
+        # T5X's trees are flax's FrozenDict; both kinds of dict have their leaves in one order.
+        like = jax.tree.structure(gradients)
+        return jax.tree.unflatten(like, jax.tree.leaves(all_of_them)), state
 
     return optax.GradientTransformation(inner.init, update)
 
