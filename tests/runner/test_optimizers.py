@@ -63,6 +63,18 @@ def test_a_step_is_orthogonal_for_matrices_and_adam_s_for_the_rest():
     np.testing.assert_allclose(bias, wanted, rtol=1e-4)
 
 
+@pytest.mark.parametrize('momentum, forgets', [(0.0, True), (0.5, False)])
+def test_without_momentum_muon_forgets_earlier_gradients(momentum, forgets):
+    optimizer = muon(lambda step: 0.5, momentum=momentum)
+    earlier, last = ({'kernel': jax.random.normal(jax.random.key(i), (2, 3))} for i in range(2))
+    params = {'kernel': jnp.zeros((2, 3))}
+    state = optimizer.init(params)
+    fresh, _ = optimizer.update(last, state, params)
+    _, state = optimizer.update(earlier, state, params)
+    found, _ = optimizer.update(last, state, params)
+    assert np.allclose(found['kernel'], fresh['kernel'], atol=1e-6) == forgets
+
+
 @pytest.mark.parametrize(('step', 'rate'), [(0, 0.0), (5, 1.0), (10, 2.0), (35, 1.1), (60, 0.2)])
 def test_warmup_cosine(step, rate):
     schedule = warmup_cosine(peak=2.0, warmup_steps=10, total_steps=60, final=0.1)

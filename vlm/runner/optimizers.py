@@ -130,15 +130,18 @@ def muon(
     adam_share: float = 0.3,
     weight_decay: float = 0.0,
     adam_b2: float = 0.99,
+    momentum: float = 0.95,
 ) -> optax.GradientTransformation:
     """Muon for matrices, AdamW at `adam_share` of the learning rate for everything else.
 
-    Muon (Jordan 2024, as optax.contrib has it) orthogonalises the momentum of a matrix; its rate is
-    that of an update of unit norm, so AdamW beside it wants a smaller one.
+    Muon (Jordan 2024, as optax.contrib has it) orthogonalises a matrix's mean gradient, in which
+    that of a step before counts `momentum` times as much, in [0, 1); its rate is that of an update
+    of unit norm, so AdamW beside it wants a smaller one.
     """
     return contrib.muon(
         learning_rate,
         weight_decay=weight_decay,
+        beta=momentum,
         adam_b2=adam_b2,
         adam_learning_rate=lambda step: adam_share * learning_rate(step),
         muon_weight_dimension_numbers=matrix_axes,
