@@ -24,12 +24,17 @@ ROW = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 'segment_
 VOCABULARY = 1024
 
 
-def make_model(vision_layers: int, decoder_layers: int, freeze: bool = False) -> VisionTextModel:
-    """Width 256, images of 128 px in patches of 16, wiring `decoder_prefix`, float32."""
-    vision = VitConfig(
-        (128, 128), width=256, num_layers=vision_layers, num_heads=4, mlp_dim=1024, scan_layers=True
-    )
-    text = TextConfig(VOCABULARY, 256, decoder_layers, num_heads=4, head_dim=64, mlp_dim=1024)
+def make_model(
+    vision_layers: int, decoder_layers: int, freeze: bool = False, **stack: Any
+) -> VisionTextModel:
+    """Width 256, images of 128 px in patches of 16, wiring `decoder_prefix`, float32.
+
+    `stack` goes to both stacks, over a scanned vision encoder and an unrolled decoder.
+    """
+    vision = {'width': 256, 'num_layers': vision_layers, 'mlp_dim': 1024, 'scan_layers': True}
+    vision = VitConfig((128, 128), num_heads=4, **{**vision, **stack})
+    text = {'num_heads': 4, 'head_dim': 64, 'mlp_dim': 1024, **stack}
+    text = TextConfig(VOCABULARY, 256, decoder_layers, **text)
     return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, freeze_vision=freeze)))
 
 

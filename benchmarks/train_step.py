@@ -2,9 +2,10 @@
 
     python benchmarks/train_step.py
 
-The network of benchmarks/decode.py in training with everything trained and with the vision encoder
-frozen; then a network whose vision encoder does about four times the work of its decoder, with one
-and with three targets an image. AdamW, float32. Takes a minute or two.
+The network of benchmarks/decode.py in training with everything trained, with the vision encoder
+frozen, and with both stacks scanned and rematerialised, which takes longer and holds less; then a
+network whose vision encoder does about four times the work of its decoder, with one and with three
+targets an image. AdamW, float32. Takes two or three minutes.
 """
 
 import argparse
@@ -48,6 +49,7 @@ def main() -> None:
         {
             'all trained': Step(make_model(6, 4), whole),
             'frozen vision': Step(make_model(6, 4, freeze=True), whole),
+            'scan + remat': Step(make_model(6, 4, scan_layers=True, remat='full'), whole),
         },
         rate,
         args.repeats,
