@@ -72,6 +72,15 @@ def save_steps(run, steps, config=None, scores=None):
     return state
 
 
+def test_the_latest_step_is_found_without_waiting_for_other_processes(run, monkeypatch):
+    assert latest_step(RunDir(run.path / 'nowhere')) is None
+    assert latest_step(run) is None
+    save_steps(run, [3, 20])
+    (run.checkpoints / '30.orbax-checkpoint-tmp').mkdir()  # being written
+    monkeypatch.setattr(ocp, 'CheckpointManager', None)  # its constructor waits for all
+    assert latest_step(run) == 20
+
+
 def steps_there(run):
     return sorted(int(path.name) for path in run.checkpoints.iterdir())
 
@@ -191,7 +200,7 @@ for count in (2, 1):
 
 
 def test_a_checkpoint_of_four_devices_is_gone_on_from_and_begun_with_on_two_and_one(tmp_path):
-    environment = {**os.environ, 'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
+    environment = {**os.environ, 'JAX_NUM_CPU_DEVICES': '4'}
     command = [sys.executable, '-c', MESHES, str(tmp_path / 'run')]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]

@@ -191,11 +191,14 @@ def as_dict(state: TrainState) -> dict[str, Any]:
 
 
 def latest_step(run: RunDir) -> int | None:
-    """The step of the latest complete checkpoint of a run, None if there is none."""
-    if not run.checkpoints.is_dir():
-        return None
-    with _reader(run) as manager:
-        return manager.latest_step()
+    """The step of the latest complete checkpoint of a run, None if there is none.
+
+    Waits for no other process, as a manager would: of several that start, one may find the folder
+    that another has just made, and the others none.
+    """
+    steps = ocp.path.step
+    found = steps.latest_step_metadata(run.checkpoints, steps.standard_name_format())
+    return None if found is None else found.step
 
 
 def saved_shapes(run: RunDir, step: int | None = None) -> tuple[int, dict[str, Any]]:
