@@ -18,16 +18,7 @@ from vlm.model import VisionTextModel
 from vlm.nn.network import NetworkConfig
 from vlm.runner.utilisation import matrix_rate
 
-from measuring import (
-    fastest,
-    machine,
-    make_batch,
-    make_model,
-    make_params,
-    memory_flops,
-    text_flops,
-    vision_flops,
-)
+import measuring
 
 PROMPT, ANSWER = 16, 16
 # With 2 decoder layers the vision encoder of 6 does four times their work.
@@ -40,23 +31,23 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--repeats', type=int, default=4)
     args = parser.parse_args()
-    print(machine())
+    print(measuring.machine())
     rate = matrix_rate()
     print(f'matrix products reach {rate / 1e9:.0f} GFLOP/s; batch {args.batch}, images of 128 px')
-    whole = make_batch(args.batch, PROMPT, ANSWER)
+    whole = measuring.make_batch(args.batch, PROMPT, ANSWER)
     print(f'6 vision and 4 decoder layers, rows of {PROMPT} prompt and {ANSWER} answer tokens:')
     compare(
         {
-            'all trained': Step(make_model(6, 4), whole),
-            'frozen vision': Step(make_model(6, 4, freeze=True), whole),
-            'scan + remat': Step(make_model(6, 4, scan_layers=True, remat='full'), whole),
+            'all trained': Step(measuring.make_model(6, 4), whole),
+            'frozen vision': Step(measuring.make_model(6, 4, freeze=True), whole),
+            'scan + remat': Step(measuring.make_model(6, 4, scan_layers=True, remat='full'), whole),
         },
         rate,
         args.repeats,
     )
-    model = make_model(6, 2)
-    one = make_batch(args.batch, SHORT_PROMPT, SHORT_ANSWER)
-    three = make_batch(args.batch, SHORT_PROMPT, SHORT_ANSWER, pairs=3)
+    model = measuring.make_model(6, 2)
+    one = measuring.make_batch(args.batch, SHORT_PROMPT, SHORT_ANSWER)
+    three = measuring.make_batch(args.batch, SHORT_PROMPT, SHORT_ANSWER, pairs=3)
     vision, text = forward_flops(model.module.config, one)
     print(
         f'6 vision and 2 decoder layers, {SHORT_PROMPT} prompt and {SHORT_ANSWER} answer tokens a '
@@ -72,7 +63,7 @@ class Step:
 
     def __init__(self, model: VisionTextModel, batch: dict[str, Any]):
         frozen = model.module.config.freeze_vision
-        self._params = make_params(model, batch)
+        self._params = measuring.make_params(model, batch)
         self._batch = jax.device_put(batch)
         labels = {
             name: 'frozen' if frozen and name == 'vision' else 'trained' for name in self._params
@@ -111,13 +102,13 @@ class Step:
 def forward_flops(config: NetworkConfig, batch: dict[str, Any]) -> tuple[float, float]:
     """Operations of a forward pass over a batch: (vision encoder, text decoder)."""
     size, length = batch['decoder_input_tokens'].shape
-    text = memory_flops(config) + text_flops(config, length, length, length)
-    return size * vision_flops(config), size * text
+    text = measuring.memory_flops(config) + measuring.text_flops(config, length, length, length)
+    return size * measuring.vision_flops(config), size * text
 
 
 def compare(steps: dict[str, Step], rate: float, repeats: int) -> None:
     """One line a step; each beside the first."""
-    seconds = fastest(steps, repeats)
+    seconds = measuring.fastest(steps, repeats)
     first = next(iter(seconds.values()))
     for name, step in steps.items():
         used = step.flops / seconds[name] / rate

@@ -1,65 +1,19 @@
-"""Losses, prediction, scoring and learning of whole models."""
+"""Losses, prediction and scoring of whole models."""
 
-import dataclasses
 import functools
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from clu import metrics as clu_metrics
 
 from vlm.errors import UserError
 from vlm.losses import NORMALIZERS
-from vlm.model import VisionTextModel
-from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
-from vlm.nn.t5 import TextConfig
-from vlm.nn.vit import VitConfig
+from vlm.nn.network import WIRINGS
 
-import miniature
 from miniature import random_params
-
-VOCAB, PROMPT, ANSWER = 9, 5, 6
-
-# Pairs of prompt and answer of different lengths, each ended by 1.
-PAIRS = [([5, 6, 7, 8, 1], [7, 8, 1]), ([4, 1], [6, 5, 4, 3, 2, 1]), ([1], [3, 1])]
-OWN_ROWS = [[pair] for pair in PAIRS]
-
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
-
-@functools.lru_cache
-def make_model(
-    wiring: str,
-    layers: int = 1,
-    vocab: int = VOCAB,
-    dropout: float = 0.0,
-    stack: tuple[tuple[str, object], ...] = (),
-    **options,
-):
-    encoder = 1 if wiring == 'fusion_encoder' else 0
-    vision = VitConfig((8, 8), 4, width=16, num_layers=1, num_heads=2, mlp_dim=16, dropout=dropout)
-    text = TextConfig(
-        vocab, 16, layers, encoder, num_heads=2, head_dim=8, mlp_dim=32, dropout=dropout
-    )
-    text = dataclasses.replace(text, **dict(stack))
-    return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, wiring)), **options)
-
-
-make_batch = functools.partial(miniature.make_batch, prompt=PROMPT, answer=ANSWER)
-
-
-def shapes_of(batch) -> dict[str, tuple[int, ...]]:
-    return {name: value.shape for name, value in batch.items()}
-
-
-@functools.lru_cache
-def jitted(model: VisionTextModel, method: str, **options):
-    """One compilation a model, method and shape for the whole file."""
-    return jax.jit(functools.partial(getattr(model, method), **options))
+from whole_models import ANSWER, OWN_ROWS, PAIRS, PROMPT, VOCAB, jitted, make_batch, make_model
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -216,68 +170,19 @@ def test_a_loss_in_chunks_is_the_plain_one(tied):
         assert f'f32[3,{PROMPT + ANSWER},{VOCAB}]' not in traced
 
 
-def parallel(wiring: str, share: float, **options):
-    learned = {'mask_token': True, 'positions': 'learned', 'max_positions': PROMPT + ANSWER}
-    return make_model(wiring, stack=tuple(learned.items()), parallel_prediction=share, **options)
-
-
-@pytest.mark.parametrize('wiring', WIRINGS)
-def test_parallel_prediction_reads_no_answer(wiring):
-    model, batch = parallel(wiring, 1.0), make_batch(wiring, OWN_ROWS)
-    params, key = random_params(model.module, batch), jax.random.key(0, impl='rbg')
-    loss = jitted(model, 'loss_fn')
-    wanted = float(loss(params, batch, key)[0])
-    answer = batch['decoder_loss_weights'] > 0
-    inputs = batch['decoder_input_tokens']
-    other = {**batch, 'decoder_input_tokens': jnp.where(answer, 2, inputs)}
-    assert float(loss(params, other, key)[0]) == wanted
-    # The prompt and the mask token count, and evaluation predicts token by token.
-    name = 'encoder_input_tokens' if wiring == 'fusion_encoder' else 'decoder_input_tokens'
-    prompt = {**batch, name: jnp.where(batch[name] == 5, 2, batch[name])}
-    assert abs(float(loss(params, prompt, key)[0]) - wanted) > 1e-4
-    moved = {**params, 'mask_embedder': jax.tree.map(jnp.zeros_like, params['mask_embedder'])}
-    assert abs(float(loss(moved, batch, key)[0]) - wanted) > 1e-4
+def test_loss_by_task_is_the_mean_over_the_tokens_of_its_rows():
+    batch = make_batch('decoder_prefix', OWN_ROWS)
+    model = make_model('decoder_prefix')
+    params = random_params(model.module, batch)
+    of_task = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     evaluate = jitted(model, 'eval_fn')
-    assert float(evaluate(moved, batch)[0]) == float(evaluate(params, batch)[0]) != wanted
-    assert float(evaluate(params, other)[0]) != float(evaluate(params, batch)[0])
-
-
-def test_parallel_prediction_tells_positions_of_an_answer_apart():
-    model = parallel('fusion_encoder', 1.0)
-    batch = make_batch('fusion_encoder', OWN_ROWS)
-    params = random_params(model.module, batch, spread=0.3)
-    hidden = jnp.ones((3, ANSWER), bool)
-    run = functools.partial(model.module.apply, {'params': params}, batch, hidden=hidden)
-    logits = np.asarray(jax.jit(run)())
-    assert np.abs(np.diff(logits, axis=1)).max(-1).min() > 1e-3
-
-
-def test_parallel_prediction_is_drawn_from_the_key():
-    model, batch = parallel('decoder_prefix', 0.5), make_batch('decoder_prefix', OWN_ROWS)
-    always, never = parallel('decoder_prefix', 1.0), parallel('decoder_prefix', 0.0)
-    params = random_params(model.module, batch, spread=0.3)
-    losses = [
-        [float(jitted(m, 'loss_fn')(params, batch, jax.random.key(seed))[0]) for seed in range(8)]
-        for m in (model, always, never, model)
-    ]
-    assert losses[0] == losses[3]
-    assert len(set(losses[1])) == len(set(losses[2])) == 1
-    assert len(set(losses[0])) > 2  # none, some or all of the three rows
-
-
-@pytest.mark.parametrize(
-    'wiring, options, message',
-    [
-        ('decoder_prefix', {'share': 1.5}, r'parallel_prediction = 1\.5 is not in \[0, 1\]'),
-        ('decoder_prefix', {'mask_token': False}, r'bind TextConfig\.mask_token to True'),
-        ('fusion_encoder', {'positions': 'relative'}, r"needs TextConfig\.positions = 'learned'"),
-    ],
-)
-def test_mistakes_of_parallel_prediction(wiring, options, message):
-    stack = {'mask_token': True, 'positions': 'learned', **options}
-    share = stack.pop('share', 0.5)
-    with pytest.raises(UserError, match=message):
-        make_model(wiring, stack=tuple(stack.items()), parallel_prediction=share)
+    _, metrics = evaluate(params, {**batch, 'task_rows': of_task})
+    found = metrics['task_loss'].compute()
+    scores = -np.asarray(jitted(model, 'score_batch')(params, batch))
+    # Answers of 3, 6 and 2 tokens: rows 0 and 2 are of one task, row 1 is of another.
+    assert np.isnan(found[0])
+    np.testing.assert_allclose(found[1:], [(scores[0] + scores[2]) / 5, scores[1] / 6], rtol=1e-5)
+    assert 'task_loss' not in evaluate(params, batch)[1]
 
 
 # ---------------------------------------------------------------- prediction
@@ -424,80 +329,3 @@ def test_answers_that_leave_no_room_for_a_prompt_are_refused():
     params = random_params(model.module, batch)
     with pytest.raises(UserError, match=r'max_decode_length = 12 .* rows of 11 tokens'):
         jax.eval_shape(functools.partial(model.predict_batch, max_decode_length=12), params, batch)
-
-
-# ---------------------------------------------------------------- learning
-
-
-TEXTS = ['a red circle', 'two dogs']
-LETTERS = '_/abcdefghijklmnopqrstuvwxyz '  # ids: padding 0, end 1, then letters
-
-
-def encode(text: str) -> list[int]:
-    return [LETTERS.index(letter) for letter in text] + [1]
-
-
-def decode(tokens) -> str:
-    return ''.join(LETTERS[token] for token in tokens).split('/')[0]
-
-
-@pytest.fixture(scope='module')
-def lesson():
-    """A fresh model, two examples and a step of Adam on them.
-
-    The prompts are the same: only the image tells the answers apart.
-    """
-    batch = make_batch(
-        'decoder_prefix', [[(encode('what'), encode(t))] for t in TEXTS], prompt=5, answer=13
-    )
-    model = make_model('decoder_prefix', vocab=len(LETTERS))
-    init = functools.partial(model.get_initial_variables, input_shapes=shapes_of(batch))
-    tree = jax.jit(init)(jax.random.key(0, impl='rbg'))['params']
-    params, unravel = jax.flatten_util.ravel_pytree(tree)  # one vector compiles faster
-    adam = optax.adam(1e-2)
-
-    @jax.jit
-    def step(params, state, batch):
-        def loss_of(params):
-            return model.loss_fn(unravel(params), batch, None)[0]
-
-        loss, gradient = jax.value_and_grad(loss_of)(params)
-        updates, state = adam.update(gradient, state)
-        return params + updates, state, loss
-
-    return model, params, unravel, adam.init(params), batch, step
-
-
-def test_two_examples_are_learnt_by_heart(lesson):
-    model, params, unravel, state, batch, step = lesson
-    losses = []
-    for _ in range(60):
-        params, state, loss = step(params, state, batch)
-        losses.append(float(loss))
-    assert losses[-1] < 0.05 and losses[0] > 1
-    tokens = jitted(model, 'predict_batch', max_decode_length=13)(unravel(params), batch)
-    assert [decode(row) for row in np.asarray(tokens)] == TEXTS
-
-
-def test_a_row_without_any_image_leaves_finite_parameters(lesson):
-    _, params, unravel, state, batch, step = lesson
-    blind = {**batch, 'image_mask': jnp.array([[False], [True]])}
-    after, _, loss = step(params, state, blind)
-    assert np.isfinite(loss) and np.isfinite(after).all()
-    # The other row's image still teaches every parameter of the open vision encoder.
-    moved = jax.tree.map(lambda change: (change != 0).any(), unravel(after - params))
-    assert all(jax.tree.leaves(moved['vision']))
-
-
-def test_loss_by_task_is_the_mean_over_the_tokens_of_its_rows():
-    batch = make_batch('decoder_prefix', OWN_ROWS)
-    model = make_model('decoder_prefix')
-    params = random_params(model.module, batch)
-    of_task = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    _, metrics = model.eval_fn(params, {**batch, 'task_rows': of_task})
-    found = metrics['task_loss'].compute()
-    scores = -np.asarray(model.score_batch(params, batch))
-    # Answers of 3, 6 and 2 tokens: rows 0 and 2 are of one task, row 1 is of another.
-    assert np.isnan(found[0])
-    np.testing.assert_allclose(found[1:], [(scores[0] + scores[2]) / 5, scores[1] / 6], rtol=1e-5)
-    assert 'task_loss' not in model.eval_fn(params, batch)[1]

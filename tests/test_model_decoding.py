@@ -16,19 +16,13 @@ from vlm.nn.vit import VitConfig
 
 import miniature
 from miniature import GEMMA, random_params
+from whole_models import jitted
 
 VOCAB, PROMPT, ANSWER, RIVALS = 9, 5, 4, 3
 PROMPTS = [[5, 6, 7, 8, 1], [4, 1], [1]]
 BEAM = DecodingConfig('beam', RIVALS)
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 make_batch = functools.partial(miniature.make_batch, prompt=PROMPT, answer=ANSWER)
-
-
-@functools.lru_cache
-def jitted(model: VisionTextModel, method: str, **options):
-    return jax.jit(functools.partial(getattr(model, method), **options))
 
 
 @pytest.fixture(scope='module', params=WIRINGS)

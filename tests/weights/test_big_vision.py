@@ -13,9 +13,8 @@ from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import Vit, VitConfig
 from vlm.weights import open_checkpoint
 
+from miniature import GEMMA
 from parity import assert_close, imported
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 WIDTH, HEADS, HEAD, HIDDEN, LAYERS = 12, 3, 4, 20, 2
 VISION = VitConfig((8, 8), 4, width=WIDTH, num_layers=LAYERS, num_heads=HEADS, mlp_dim=HIDDEN)
@@ -207,14 +206,6 @@ def test_a_file_that_is_no_vit(tmp_path):
 
 # ---- PaliGemma -----------------------------------------------------------------------------------
 
-GEMMA = {
-    'num_kv_heads': 1,
-    'scaled_attention': True,
-    'positions': 'rope',
-    'norm': 'rms_norm_unit_offset',
-    'scale_embedding': True,
-    'tied_embedding': True,
-}
 TOKENS = np.array([[0, 5, 7, 3], [0, 4, 2, 8]], np.int32)
 
 
