@@ -79,12 +79,9 @@ def trained(vlm, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Programs are compiled once for all tests that train the same model, and not optimised."""
-    import jax
-
-    jax.config.update('jax_disable_most_optimizations', True)  # they run for microseconds
-    jax.config.update('jax_compilation_cache_dir', str(tmp_path_factory.mktemp('jax_cache')))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+@pytest.fixture(scope='session')
+def begun(vlm, tmp_path_factory) -> Path:
+    """A run that ended after four steps; tests read it, and go on in a copy."""
+    path = tmp_path_factory.mktemp('runs') / 'begun'
+    assert vlm('train', run_dir=path, TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
+    return path

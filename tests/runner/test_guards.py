@@ -107,10 +107,8 @@ def test_training_goes_past_a_bad_batch_and_ends_at_too_many(vlm, tmp_path, monk
     assert 'step 4' in capsys.readouterr().err
 
 
-def test_the_guard_changes_no_bit_of_a_healthy_run(vlm, tmp_path, monkeypatch):
-    options = {'TRAIN_STEPS': 4, 'EVAL_EXAMPLES': 1}
-    assert vlm('train', run_dir=tmp_path / 'guarded', **options) == 0
+def test_the_guard_changes_no_bit_of_a_healthy_run(vlm, begun, tmp_path, monkeypatch):
     monkeypatch.setattr(train_step, 'keep_if', lambda finite, new, old: new)
-    assert vlm('train', run_dir=tmp_path / 'plain', **options) == 0
-    guarded, plain = (restore_params(RunDir(tmp_path / name))[1] for name in ('guarded', 'plain'))
+    assert vlm('train', run_dir=tmp_path / 'plain', TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
+    guarded, plain = (restore_params(RunDir(run))[1] for run in (begun, tmp_path / 'plain'))
     jax.tree.map(np.testing.assert_array_equal, guarded, plain)
