@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,16 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# Fusions by the older emitters: the same sums, compiled in less than half the time.
+QUICK_FLAG = '--xla_cpu_use_fusion_emitters=false'
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    _import_one_copy()
+    _compile_quickly(config)
+
+
+def _import_one_copy() -> None:
     """Takes the checkout off sys.path, unless vlm is importable from nowhere else.
 
     `python -m pytest` and `python -c` put the working directory first. In the checkout's root that
@@ -25,21 +34,48 @@ def pytest_configure() -> None:
         sys.path[:] = found
 
 
-@pytest.fixture(scope='module')
-def quick_compilation():
-    """For networks that run for microseconds: spares the seconds of optimising them."""
-    import jax
+def _compile_quickly(config: pytest.Config) -> None:
+    """Has every program compiled quickly, as it runs for microseconds, and once a session.
 
-    before = jax.config.read('jax_disable_most_optimizations')
-    jax.config.update('jax_disable_most_optimizations', True)
-    yield
-    jax.config.update('jax_disable_most_optimizations', before)
+    The environment takes it to pytest-xdist's workers and to every process that a test starts. A
+    folder of programs that is named there stays: one session can use what another has compiled.
+    """
+    if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+        folder = tempfile.mkdtemp(prefix='vlm-tests-compiled-')
+        os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    # Single operations are compiled as fast as they are written and read.
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
+    os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+    flags = os.environ.get('XLA_FLAGS', '').split()
+    if QUICK_FLAG not in flags:
+        os.environ['XLA_FLAGS'] = ' '.join([*flags, QUICK_FLAG])
 
 
 @pytest.fixture(scope='session', autouse=True)
 def own_cache_folder(tmp_path_factory):
     """Keeps the tests away from what the user's cache folder holds."""
     os.environ['XDG_CACHE_HOME'] = str(tmp_path_factory.mktemp('cache'))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_autotuning():
+    """Lets tf.data keep the parallelism it begins with, for pipelines that run for moments.
+
+    Searching a better one takes a core for seconds, and an iterator is not let go of before a
+    search that was begun has come to its end. Nothing is imported for tests that have no data.
+    """
+    if 'tensorflow' not in sys.modules:
+        yield
+        return
+    import tensorflow as tf
+
+    iterate = tf.data.Dataset.__iter__
+    fixed = tf.data.Options()
+    fixed.autotune.enabled = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.data.Dataset, '__iter__', lambda data: iterate(data.with_options(fixed)))
+        yield
 
 
 # ---- tasks in miniature; imports are inside, because the hook above comes first ----

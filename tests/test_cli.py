@@ -63,9 +63,7 @@ def test_a_wrong_value_is_told_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_dry_run_says_what_a_step_takes_and_writes_nothing(
-    capsys, tmp_path, monkeypatch, quick_compilation
-):
+def test_dry_run_says_what_a_step_takes_and_writes_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = ['--gin.BATCH_SIZE=2', '--gin.IMAGE_SIZE=(16, 16)', '--gin.vit.VitConfig.num_layers=1']
     flags = ['--gin_file=demo.gin', "--gin.MODEL_DIR='run'", *small, '--dry_run']

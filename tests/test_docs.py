@@ -57,7 +57,7 @@ def forget() -> None:
     sys.modules.pop('my_tasks', None)
 
 
-def test_tasks_of_your_own_in_gin(photos, capsys, quick_compilation):
+def test_tasks_of_your_own_in_gin(photos, capsys):
     (photos / 'my_run.gin').write_text(block('tasks.md', 'own data in gin'))
     for name in NAMES:
         assert main(['tasks', 'check', name, '--gin_file=my_run.gin']) == 0
@@ -67,7 +67,7 @@ def test_tasks_of_your_own_in_gin(photos, capsys, quick_compilation):
     assert 'my_captions' in capsys.readouterr().out
 
 
-def test_a_run_with_tasks_from_gin_is_evaluated_again(photos, quick_compilation):
+def test_a_run_with_tasks_from_gin_is_evaluated_again(photos):
     (photos / 'my_run.gin').write_text(block('tasks.md', 'own data in gin'))
     sizes = {
         'TRAIN_STEPS': 1,

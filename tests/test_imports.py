@@ -40,8 +40,6 @@ from vlm.nn.vit import VitConfig
 import jax
 import jax.numpy as jnp
 
-jax.config.update('jax_disable_most_optimizations', True)
-
 
 def make(wiring):
     vision = VitConfig((8, 8), 4, width=16, num_layers=1, num_heads=2, mlp_dim=16)

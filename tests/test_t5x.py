@@ -29,8 +29,6 @@ from vlm.runner.optimizers import Optimizer, muon
 
 from miniature import make_batch, random_params
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # The names that T5X's partition rules and its Adafactor both know; None is never sharded.
 KNOWN_TO_BOTH = {
     'vocab', 'embed', 'mlp', 'heads', 'kv', 'joined_kv', 'relpos_buckets', 'layers', None,

@@ -22,8 +22,6 @@ from vlm.runner.train_step import make_train_steps
 import miniature
 from miniature import random_params
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 VISION = VitConfig((8, 8), 4, width=16, num_layers=2, num_heads=2, mlp_dim=16)
 TEXT = TextConfig(9, 16, 1, num_heads=2, head_dim=8, mlp_dim=32)
 ROWS = [[([5, 6, 1], [7, 8, 1])], [([4, 1], [6, 5, 1])], [([1], [3, 1])]]

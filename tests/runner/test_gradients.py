@@ -24,8 +24,6 @@ from vlm.runner.train_step import make_train_step
 import miniature
 from miniature import random_params
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 VISION = VitConfig((8, 8), 4, width=8, num_layers=3, num_heads=2, mlp_dim=16)
 TEXT = TextConfig(9, 8, 1, num_heads=2, head_dim=4, mlp_dim=16)
 # Answers of 3, 2, 1 and 4 tokens: no two microbatches have as many.

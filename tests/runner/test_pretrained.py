@@ -17,8 +17,6 @@ from vlm.runner.run_dir import RunDir
 from vlm.runner.session import open_session
 from vlm.runner.state import TrainState
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 HF = {
     'model_type': 'siglip_vision_model',
     'hidden_size': 16,

@@ -23,7 +23,7 @@ from vlm.runner.train_step import make_train_step
 
 from miniature import make_batch, random_params
 
-pytestmark = [pytest.mark.t5x, pytest.mark.usefixtures('quick_compilation')]
+pytestmark = pytest.mark.t5x
 
 ROWS = [
     [([3, 4, 1], [5, 6, 1])],

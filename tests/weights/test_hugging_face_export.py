@@ -95,7 +95,7 @@ def test_a_network_that_transformers_lacks_is_named(tmp_path):
 
 @pytest.mark.parity
 @pytest.mark.parametrize('name', ['paligemma2', 't5'])
-def test_the_reference_reads_it(tmp_path, name, quick_compilation):
+def test_the_reference_reads_it(tmp_path, name):
     torch = pytest.importorskip('torch', reason='needs the extra parity')
     transformers = pytest.importorskip('transformers', reason='needs the extra parity')
     config = NETWORKS[name]

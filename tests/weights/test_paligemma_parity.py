@@ -17,7 +17,7 @@ from parity import assert_close, imported, randomised, saved
 torch = pytest.importorskip('torch', reason='needs the extra parity')
 transformers = pytest.importorskip('transformers', reason='needs the extra parity')
 
-pytestmark = [pytest.mark.parity, pytest.mark.usefixtures('quick_compilation')]
+pytestmark = pytest.mark.parity
 
 VISION = VitConfig((16, 16), 8, width=24, num_layers=2, num_heads=3, mlp_dim=40)
 GEMMA = {

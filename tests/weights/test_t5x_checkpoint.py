@@ -40,7 +40,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.mark.parametrize('flavour', FLAVOURS)
 @pytest.mark.parametrize('scan', [False, True])
-def test_logits_are_those_of_t5x(checkpoints, flavour, scan, quick_compilation):
+def test_logits_are_those_of_t5x(checkpoints, flavour, scan):
     text = TextConfig(384, 32, 3, 2, **SIZES, **FLAVOURS[flavour], scan_layers=scan)
     config = NetworkConfig(VISION, text, 'fusion_encoder')
     params, plan = imported(str(checkpoints / flavour), 'text', config)

@@ -18,7 +18,7 @@ from parity import assert_close, imported, randomised, saved
 torch = pytest.importorskip('torch', reason='needs the extra parity')
 transformers = pytest.importorskip('transformers', reason='needs the extra parity')
 
-pytestmark = [pytest.mark.parity, pytest.mark.usefixtures('quick_compilation')]
+pytestmark = pytest.mark.parity
 
 VISION = VitConfig((8, 8), 8, width=16, num_layers=1, num_heads=1, mlp_dim=16)
 SIZES = {

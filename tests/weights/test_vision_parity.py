@@ -18,7 +18,7 @@ from parity import assert_close, imported, randomised, saved
 torch = pytest.importorskip('torch', reason='needs the extra parity')
 transformers = pytest.importorskip('transformers', reason='needs the extra parity')
 
-pytestmark = [pytest.mark.parity, pytest.mark.usefixtures('quick_compilation')]
+pytestmark = pytest.mark.parity
 
 TEXT = TextConfig(9, 16, 1, num_heads=2, head_dim=8, mlp_dim=16)
 SIZES = {
