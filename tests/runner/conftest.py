@@ -62,7 +62,11 @@ def vlm(tiny_gin):
     """`vlm('train', ...)`: the command line in this process; returns its exit status."""
     from vlm.cli import main
 
-    def run(*arguments: str, run_dir: Path | None = None, **macros: object) -> int:
+    def run(
+        *arguments: str, run_dir: Path | None = None, evaluated: bool = True, **macros: object
+    ) -> int:
+        if not evaluated:
+            macros['train.Trainer.evaluation'] = None
         flags = [f'--gin.{name}={value!r}' for name, value in macros.items()]
         if arguments[0] == 'train':
             flags += [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(run_dir)!r}']
@@ -83,5 +87,5 @@ def trained(vlm, tmp_path_factory) -> Path:
 def begun(vlm, tmp_path_factory) -> Path:
     """A run that ended after four steps; tests read it, and go on in a copy."""
     path = tmp_path_factory.mktemp('runs') / 'begun'
-    assert vlm('train', run_dir=path, TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=path, TRAIN_STEPS=4, evaluated=False) == 0
     return path

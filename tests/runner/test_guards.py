@@ -90,7 +90,7 @@ def test_training_goes_past_a_bad_batch_and_ends_at_too_many(vlm, tmp_path, monk
 
     monkeypatch.setattr(train, 'feed', feed)
     run = tmp_path / 'run'
-    options = {'TRAIN_STEPS': 6, 'LOG_PERIOD': 3, 'EVAL_EXAMPLES': 1}
+    options = {'TRAIN_STEPS': 6, 'LOG_PERIOD': 3, 'evaluated': False}
     poisoned |= {2}
     assert vlm('train', run_dir=run, **options) == 0
     rows = lines_of(run / 'metrics.jsonl')
@@ -109,6 +109,6 @@ def test_training_goes_past_a_bad_batch_and_ends_at_too_many(vlm, tmp_path, monk
 
 def test_the_guard_changes_no_bit_of_a_healthy_run(vlm, begun, tmp_path, monkeypatch):
     monkeypatch.setattr(train_step, 'keep_if', lambda finite, new, old: new)
-    assert vlm('train', run_dir=tmp_path / 'plain', TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=tmp_path / 'plain', TRAIN_STEPS=4, evaluated=False) == 0
     guarded, plain = (restore_params(RunDir(run))[1] for run in (begun, tmp_path / 'plain'))
     jax.tree.map(np.testing.assert_array_equal, guarded, plain)

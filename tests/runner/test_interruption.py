@@ -60,7 +60,7 @@ def test_killed_inside_a_checkpoint_a_run_ends_as_if_it_had_not_been(
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
     assert latest_step(RunDir(killed)) == 20
     assert train_rows(killed)[-1][0] == 40  # beyond the checkpoint: comes again
-    assert vlm('train', QUICK, run_dir=killed, CHECKPOINT_PERIOD=20) == 0
+    assert vlm('train', run_dir=killed, evaluated=False, CHECKPOINT_PERIOD=20) == 0
     assert_same(params_of(trained), params_of(killed))
     assert train_rows(trained) == train_rows(killed)
 
@@ -81,7 +81,7 @@ def test_other_settings_and_a_scanned_stack_go_on_and_are_told(vlm, trained, tmp
     shutil.copytree(trained, copy)
     scanned = ['--gin.vit.VitConfig.scan_layers=True', '--gin.t5.TextConfig.scan_layers=True']
     steps = {'TRAIN_STEPS': 61, 'optimizers.warmup_cosine.total_steps': 61}
-    assert vlm('train', QUICK, *scanned, run_dir=copy, **steps) == 0
+    assert vlm('train', *scanned, run_dir=copy, evaluated=False, **steps) == 0
     assert 'TRAIN_STEPS = 61 (was 60)' in capsys.readouterr().err
     stacked = jax.tree.leaves(params_of(copy)['vision']['layers'])
     single = jax.tree.leaves(params_of(trained)['vision']['layers_0'])

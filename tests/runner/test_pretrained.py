@@ -63,7 +63,7 @@ def test_a_frozen_encoder_is_the_checkpoints(vlm, siglip, tmp_path, capsys):
         'VISION_CHECKPOINT': str(folder),
         'FREEZE_VISION': True,
         'TRAIN_STEPS': 1,
-        'train.Trainer.evaluation': None,
+        'evaluated': False,
     }
     assert vlm('train', run_dir=run, **options) == 0
     said = capsys.readouterr().out

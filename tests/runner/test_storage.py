@@ -34,7 +34,7 @@ def test_a_full_disk_ends_the_run_and_completed_checkpoints_stay(
 
     at_step(monkeypatch, 5, fill)
     run = tmp_path / 'run'
-    options = {'TRAIN_STEPS': 8, 'LOG_PERIOD': 1, 'CHECKPOINT_PERIOD': 3, 'EVAL_EXAMPLES': 1}
+    options = {'TRAIN_STEPS': 8, 'LOG_PERIOD': 1, 'CHECKPOINT_PERIOD': 3, 'evaluated': False}
     assert vlm('train', run_dir=run, **options) == 2
     said = capsys.readouterr().err
     assert f'cannot write {run}: No space left on device' in said and 'step 3 is complete' in said
@@ -51,7 +51,7 @@ def test_a_vanished_directory_ends_the_run_at_the_next_log_point(
 ):
     run = tmp_path / 'run'
     at_step(monkeypatch, 2, lambda: shutil.rmtree(run))
-    assert vlm('train', run_dir=run, TRAIN_STEPS=8, LOG_PERIOD=2, EVAL_EXAMPLES=1) == 2
+    assert vlm('train', run_dir=run, TRAIN_STEPS=8, LOG_PERIOD=2, evaluated=False) == 2
     assert f'{run}: the run directory is gone' in capsys.readouterr().err
 
 

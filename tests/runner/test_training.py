@@ -74,9 +74,9 @@ def test_learning_rate_in_the_log_is_the_schedule(trained):
 
 def test_resuming_gives_the_uninterrupted_parameters_bit_for_bit(vlm, begun, tmp_path):
     whole, halves = tmp_path / 'whole', tmp_path / 'halves'
-    assert vlm('train', run_dir=whole, TRAIN_STEPS=8, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=whole, TRAIN_STEPS=8, evaluated=False) == 0
     shutil.copytree(begun, halves)
-    assert vlm('train', run_dir=halves, TRAIN_STEPS=8, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', run_dir=halves, TRAIN_STEPS=8, evaluated=False) == 0
     assert_same(params_of(whole), params_of(halves))
     steps = [row['step'] for row in rows_of(halves / 'metrics.jsonl') if row['kind'] == 'train']
     assert steps == [4, 5, 8]
@@ -99,7 +99,7 @@ def test_an_undecodable_image_is_counted_in_training(vlm, tmp_path, capsys):
     bad_data.clear()
     run = tmp_path / 'run'
     broken = '--gin.datasets.DatasetConfig.split="broken"'
-    assert vlm('train', broken, run_dir=run, TRAIN_STEPS=5, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', broken, run_dir=run, TRAIN_STEPS=5, evaluated=False) == 0
     data = [row for row in rows_of(run / 'metrics.jsonl') if row['kind'] == 'data']
     assert data[-1]['values']['data/undecodable_images'] >= 1
     assert 'test/4' in capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_an_undecodable_image_is_a_wrong_answer_in_evaluation(vlm, trained, tmp_
 
 def test_frozen_vision_is_bit_identical_after_training(vlm, tmp_path):
     run = tmp_path / 'run'
-    options = {'TRAIN_STEPS': 5, 'CHECKPOINT_PERIOD': 4, 'EVAL_EXAMPLES': 1}
+    options = {'TRAIN_STEPS': 5, 'CHECKPOINT_PERIOD': 4, 'evaluated': False}
     assert vlm('train', run_dir=run, FREEZE_VISION=True, **options) == 0
     a, b = params_of(run, 4), params_of(run)
     assert_same(a['vision'], b['vision'])
@@ -142,7 +142,7 @@ def test_other_wirings_train_from_the_same_files(vlm, tmp_path, wiring):
 def test_average_of_parameters_is_what_is_evaluated_and_served(vlm, begun, tmp_path):
     run = tmp_path / 'run'
     ema = '--gin.optimizers.Optimizer.ema_decay=0.5'
-    assert vlm('train', ema, run_dir=run, TRAIN_STEPS=4, EVAL_EXAMPLES=1) == 0
+    assert vlm('train', ema, run_dir=run, TRAIN_STEPS=4, evaluated=False) == 0
     served, last = params_of(run), params_of(begun)
     kernel = served['decoder']['logits_dense']['kernel'], last['decoder']['logits_dense']['kernel']
     assert not np.array_equal(*kernel)
