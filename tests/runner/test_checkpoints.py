@@ -226,7 +226,7 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(run):
     former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
     try:
-        with pytest.raises(UserError, match='cannot be written to .*Step 1 is complete'):
+        with pytest.raises(UserError, match='cannot write .*step 1 is complete'):
             checkpoints.save(large.replace(step=jnp.asarray(2)), NoData())
             checkpoints.close()
     finally:
@@ -241,7 +241,7 @@ def test_a_disk_that_takes_no_more_is_told_and_loses_nothing(run):
 def test_a_directory_that_vanishes_is_told(run):
     checkpoints = Checkpoints(run, CheckpointConfig())
     shutil.rmtree(run.path)
-    with pytest.raises(UserError, match='the run directory has vanished'):
+    with pytest.raises(UserError, match='the run directory is gone. There is no complete'):
         checkpoints.save(state_of(UNROLLED).replace(step=jnp.asarray(1)), NoData())
     assert not run.path.exists()
 

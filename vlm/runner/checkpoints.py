@@ -7,7 +7,7 @@ seed and the step.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.runner.best_checkpoint import BestScore, best_step, scores_by_step
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import TrainState
+from vlm.runner.storage import storage_errors_told
 
 _policies = ocp.checkpoint_managers.preservation_policy
 
@@ -140,20 +141,8 @@ class Checkpoints:
             self._manager.wait_until_finished()
         self._manager.close()
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # tensorstore and Orbax raise errors of many types
-            reason = ' '.join(str(error).split())[:200]
-            complete = latest_step(self._run)
-            kept = (
-                'None was complete before' if complete is None else f'Step {complete} is complete'
-            )
-            raise UserError(
-                f'a checkpoint cannot be written to {self._run.checkpoints}: {reason}. {kept}; '
-                'the same command goes on from there.'
-            ) from error
+    def _told(self) -> contextlib.AbstractContextManager[None]:
+        return storage_errors_told(self._run, writing=self._run.checkpoints)
 
 
 class _DataHandler(ocp.CheckpointHandler):
@@ -259,10 +248,14 @@ def step_named(run: RunDir, name: str, config: CheckpointConfig) -> int | None:
 
 
 def _reader(run: RunDir) -> ocp.CheckpointManager:
+    # Without the other processes: whether there is something to read they may find out at another
+    # moment, when the first of them has begun to write, and Orbax would wait for all to look.
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
     return ocp.CheckpointManager(
         run.checkpoints,
-        item_handlers={'state': ocp.PyTreeCheckpointHandler()},
-        options=ocp.CheckpointManagerOptions(create=False),
+        item_handlers={'state': ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)},
+        options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from vlm.errors import UserError
 from vlm.runner.run_dir import RunDir
@@ -15,10 +16,12 @@ _TEXTS = tuple(map(os.strerror, _ERRORS[:2]))
 
 
 @contextlib.contextmanager
-def storage_errors_told(run: RunDir) -> Iterator[None]:
+def storage_errors_told(run: RunDir, writing: Path | None = None) -> Iterator[None]:
     """Turns what comes of a bad or full disk, or a vanished run directory, into a `UserError`.
 
-    Checkpoints are written beside their place and renamed, so what was complete stays complete.
+    While `writing` a file or folder, every error counts as one of the disk: Orbax and tensorstore
+    raise theirs in many types. Checkpoints are written beside their place and renamed, so what was
+    complete stays complete.
     """
     try:
         yield
@@ -29,6 +32,8 @@ def storage_errors_told(run: RunDir) -> Iterator[None]:
             told = f'{run.path}: the run directory is gone'
         elif why := _disk_error(error, run):
             told = f'cannot write {why}'
+        elif writing is not None:
+            told = f'cannot write {writing}: {" ".join(str(error).split())[:200]}'
         else:
             raise
         raise UserError(f'{told}. {_remedy(run)}') from error
