@@ -42,7 +42,7 @@ def test_means_by_task_and_rates(clock, tmp_path, bad):
     log = Log()
     watch = Watch(Guard(), tmp_path / 'flagged')
     # 8 examples a step; 30 operations a step on devices that make 40 a second.
-    meter = Meter(log, watch, ['a', 'b', 'c'], 8, 3, 100, (30.0, 40.0))
+    meter = Meter(log, watch, ['a', 'b', 'c'], 8, 3, 100, lambda: (30.0, 40.0))
     nan = float('nan')
     steps = [
         metrics(1.0, [1.0, nan, nan]),

@@ -1,7 +1,8 @@
 """What training steps are measured by: means between log points, and where the time went."""
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +25,8 @@ class Meter:
       tasks: names of the values in the metric 'task_loss'.
       batch_size: examples a step.
       log_period: steps between log points; `last_step` is one, too.
-      utilisation: (model FLOPs of a step, rate of all devices); None where they are not known.
+      utilisation: returns (model FLOPs of a step, rate of all devices); it takes a second, so it is
+        called at the first log point, when nothing waits for the first step any more.
     """
 
     def __init__(
@@ -35,11 +37,11 @@ class Meter:
         batch_size: int,
         log_period: int,
         last_step: int,
-        utilisation: tuple[float, float] | None = None,
+        utilisation: Callable[[], tuple[float, float]] | None = None,
     ):
         self._log, self._watch, self._tasks = log, watch, tasks
         self._batch_size, self._log_period, self._last_step = batch_size, log_period, last_step
-        self._utilisation = utilisation
+        self._utilisation = utilisation and functools.cache(utilisation)
         self._window: list[tuple[int, Mapping[str, Any], Origin]] = []
         self._seconds = {'step': 0.0, 'wait': 0.0}
         self._logged = dict(self._seconds)
@@ -92,7 +94,7 @@ class Meter:
             'share_of_waiting_for_data': wait / seconds,
         }
         if self._utilisation is not None:
-            flops, rate = self._utilisation
+            flops, rate = self._utilisation()
             values['model_flop_utilisation'] = steps * flops / seconds / rate
         return values
 

@@ -159,12 +159,12 @@ class Trainer:
                 checkpoints.check()
                 if checkpoints.is_due(step + 1, self._evaluates_after(step + 1)):
                     checkpoints.save(state, batches)
-                if stop.signal:
+                if stop.is_due():
                     break
                 if self._evaluates_after(step + 1):
                     self.evaluation.run(self.model, state.best_params, run, log, step + 1, mesh)
         checkpoints.save(state, batches)
-        return Training(state, *meter.totals(), stop.signal)
+        return Training(state, *meter.totals(), stop.stopped_by)
 
     def _steps(self, mesh: DataMesh, state: TrainState) -> Callable[[int], StepFn]:
         return make_train_steps(
@@ -179,8 +179,13 @@ class Trainer:
     def _meter(
         self, run: RunDir, log: MetricsLog, mesh: DataMesh, state: TrainState, batch: Fed
     ) -> Meter:
-        flops = step_flops(self.model, state.params, batch.arrays)
-        rate = mesh.mesh.size * matrix_rate(self.model.module.config.text.dtype)
+        # Shapes: when they are asked for, the arrays have been given away.
+        shapes = jax.eval_shape(lambda *arrays: arrays, state.params, batch.arrays)
+
+        def utilisation() -> tuple[float, float]:
+            rate = mesh.mesh.size * matrix_rate(self.model.module.config.text.dtype)
+            return step_flops(self.model, *shapes), rate
+
         return Meter(
             log,
             Watch(self.guard, run.flagged),
@@ -188,7 +193,7 @@ class Trainer:
             self.dataset.batch_size,
             self.log_period,
             self.total_steps,
-            (flops, rate),
+            utilisation,
         )
 
     def _evaluates_after(self, step: int) -> bool:
