@@ -23,7 +23,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.runner.config import GinFlags
 from vlm.runner.datasets import find_task_or_mixture
 from vlm.runner.progress import ProgressBar
-from vlm.runner.session import quiet_libraries
+from vlm.runner.quiet import quiet_libraries
 from vlm.runner.show_tasks import prepare
 
 console = Console(highlight=False, soft_wrap=True)

@@ -29,6 +29,7 @@ from vlm.runner.placement import place_parameters
 from vlm.runner.predict import BatchPredictor, label_ids, unanswered_ids
 from vlm.runner.processes import NoLog, is_first
 from vlm.runner.progress import ProgressBar, clock
+from vlm.runner.quiet import quiet_libraries
 from vlm.runner.report import write_report
 from vlm.runner.results import (
     read_examples,
@@ -41,7 +42,6 @@ from vlm.runner.session import (
     Session,
     command_line,
     open_session,
-    quiet_libraries,
     summary_of,
     write_run_files,
 )

@@ -1,14 +1,12 @@
 """From gin to a run: what `vlm train`, `eval` and `infer` have in common."""
 
-import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
-import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gin
@@ -166,26 +164,3 @@ def summary_of(session: Session, seconds: float, step_seconds: float) -> dict[st
         'seconds': round(seconds, 1),
         'share_of_train_step': round(step_seconds / seconds, 3) if seconds else None,
     }
-
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keeps SeqIO's and Orbax's chatter off the terminal; a `UserError` stays one in a pipeline."""
-    import logging
-
-    from absl import logging as absl_logging
-
-    before = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger('orbax').setLevel(logging.ERROR)
-    try:
-        yield
-    except tf.errors.OpError as error:
-        # A mistake told inside the input pipeline (a missing folder, a template's unknown field)
-        # comes out of TensorFlow with a traceback around it.
-        told = re.search(r'UserError: (.*)', str(error))
-        if told is None:
-            raise
-        raise UserError(told.group(1)) from None
-    finally:
-        absl_logging.set_verbosity(before)

@@ -13,7 +13,7 @@ from vlm.data.mixtures import rates_of
 from vlm.data.sources.sharded import ShardedSource
 from vlm.errors import UserError
 from vlm.runner import config
-from vlm.runner.session import quiet_libraries
+from vlm.runner.quiet import quiet_libraries
 from vlm.runner.show_tasks import prepare
 
 console = Console(highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ from vlm.errors import UserError
 from vlm.nn import masks
 from vlm.runner import config
 from vlm.runner.datasets import DatasetConfig
-from vlm.runner.session import quiet_libraries
+from vlm.runner.quiet import quiet_libraries
 from vlm.runner.task_list import print_lists, remember
 
 console = Console(highlight=False, soft_wrap=True)

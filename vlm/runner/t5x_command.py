@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from vlm.errors import UserError
 from vlm.runner.checkpoints import Checkpoints
 from vlm.runner.config import GinFlags
+from vlm.runner.quiet import quiet_libraries
 from vlm.runner.run_dir import RunDir
-from vlm.runner.session import Session, open_session, quiet_libraries, write_run_files
+from vlm.runner.session import Session, open_session, write_run_files
 from vlm.runner.state import TrainState
 from vlm.runner.t5x_checkpoints import (
     find_t5x_checkpoint,

@@ -12,7 +12,7 @@ from vlm.data.prompts import template
 from vlm.data.tasks import spec_of
 from vlm.runner.config import GinFlags
 from vlm.runner.datasets import find_task_or_mixture
-from vlm.runner.session import quiet_libraries
+from vlm.runner.quiet import quiet_libraries
 from vlm.runner.show_tasks import prepare
 from vlm.vocab_training import train_vocabulary
 
