@@ -10,6 +10,7 @@ Exit status 1 if anything differs. 20 kills take a few minutes.
 
 import argparse
 import json
+import logging
 import os
 import random
 import signal
@@ -125,7 +126,9 @@ def main() -> None:
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
+    logging.getLogger('absl').setLevel(logging.ERROR)  # parameters are read alone, without the data
     rng = random.Random(args.seed)
+    began = time.monotonic()
     steps = args.kills * STEPS_A_LIFE
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -137,7 +140,9 @@ def main() -> None:
         for number in range(args.kills):
             print(f'{number + 1:3d}. {kill_once(killed, number, rng)}', flush=True)
         killed.finish()
-        sys.exit(compare(whole.run, killed.run))
+        status = compare(whole.run, killed.run)
+        print(f'{args.kills} kills, {time.monotonic() - began:.0f} s')
+        sys.exit(status)
 
 
 def kill_once(command: Command, number: int, rng: random.Random) -> str:
@@ -164,7 +169,7 @@ def kill_once(command: Command, number: int, rng: random.Random) -> str:
     if process.returncode not in expected:
         sys.exit(f'exit status {process.returncode} after {sent.name}:\n{said}')
     saved = 'Stopped and saved' in said
-    kept = latest_step(command.run)
+    kept = latest_step(command.run) or 'none'
     return f'{sent.name} {where}: exit status {process.returncode}, step {kept} is kept' + (
         ', saved on request' if saved else ''
     )
