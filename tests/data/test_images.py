@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vlm.data import images
 from vlm.data.image_files import encode_png
 from vlm.data.images import fitted_size, load_image, placed_box, resize_image, stored_box
+from vlm.data.views import View, attach_view
 from vlm.errors import UserError
 
-from pictures import noise
+from pictures import encoded, noise
 
 # ---- resizing ----
 
@@ -61,6 +63,46 @@ def test_no_side_vanishes():
     got = resize_image(wide, (224, 224), mode='pad')
     assert (got[0] == 9).all() and (got[1:] == images.PAD_VALUE).all()
     assert (resize_image(wide, (224, 224)) == 9).all()
+
+
+def decoded_sizes(monkeypatch) -> list[tuple[int, int]]:
+    """(width, height) of what the decoder gives, from now on."""
+    decode, sizes = images.decode_rgb, []
+
+    def spy(*args):
+        image = decode(*args)
+        sizes.append(image.size)
+        return image
+
+    monkeypatch.setattr(images, 'decode_rgb', spy)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ('view', 'decoded'),
+    [(View(), (51, 38)), (View((0, 0, 0.5, 0.5)), (101, 75)), (View((0, 0, 0.1, 1)), (201, 150))],
+)
+@pytest.mark.parametrize('mode', images.RESIZE_MODES)
+def test_a_jpeg_is_reduced_as_far_as_the_frame_allows(view, decoded, mode, monkeypatch):
+    coarse = Image.fromarray(noise(3, 4))
+    smooth = coarse.resize((201, 150), Image.Resampling.BICUBIC)
+    data = attach_view(encoded(smooth, 'JPEG', quality=95), view)
+    sizes = decoded_sizes(monkeypatch)
+    whole, reduced = (
+        load_image(data, (37, 40), resize_mode=mode, reduced_jpeg=each).astype(int)
+        for each in (False, True)
+    )
+    assert sizes == [(201, 150), decoded]
+    assert np.abs(whole - reduced).mean() < 4
+    assert ((whole == 127).all(-1) == (reduced == 127).all(-1))[-1].all()  # as much is padded
+
+
+@pytest.mark.parametrize('name', ['PNG', 'JPEG'])
+def test_what_cannot_be_reduced_stays_as_it_is(name):
+    data = encoded(Image.fromarray(noise(60, 60)), name)
+    for size in ((31, 20), (64, 64)) if name == 'JPEG' else ((7, 7),):
+        want = load_image(data, size, apply_exif=True)
+        assert np.array_equal(load_image(data, size, apply_exif=True, reduced_jpeg=True), want)
 
 
 def test_misspelt_settings_name_the_right_ones():

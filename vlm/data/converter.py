@@ -87,7 +87,8 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         )
         self._max_pixels = max_pixels
         self._frame = frame or image_frame()
-        super().__init__(pack=False, **options)
+        # Rows are cut to their lengths here; SeqIO's assertions cost as much as laying them out.
+        super().__init__(pack=False, **{'apply_length_check': False, **options})
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
         images, prompt, answer = (task_feature_lengths[k] for k in ('images', 'inputs', 'targets'))
@@ -142,6 +143,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
                     filter=self._frame.filter,
                     max_pixels=self._max_pixels,
                     apply_exif=self._frame.apply_exif,
+                    reduced_jpeg=self._frame.reduced_jpeg,
                 )
                 mask[i] = True
             except ImageError as error:

@@ -22,12 +22,16 @@ class Frame:
 
     `apply_exif` turns images upright as their EXIF orientation says and, with them, the boxes of
     records, which are of the stored image.
+
+    `reduced_jpeg` lets the decoder reduce JPEGs that are more than twice as large as the frame to a
+    half, a quarter or an eighth, before they are resized: in less time, to nearly the same picture.
     """
 
     size: tuple[int, int] = (224, 224)
     resize: str = 'square'
     filter: str = 'bilinear'
     apply_exif: bool = False
+    reduced_jpeg: bool = False
 
     def __post_init__(self):
         if self.resize not in RESIZE_MODES:
@@ -42,9 +46,10 @@ def image_frame(
     resize: str = 'square',
     filter: str = 'bilinear',
     apply_exif: bool = False,
+    reduced_jpeg: bool = False,
 ) -> Frame:
     """The frame of this run; gin binds it, tasks and converters ask for it when they are used."""
-    return Frame(tuple(size), resize, filter, apply_exif)
+    return Frame(tuple(size), resize, filter, apply_exif, reduced_jpeg)
 
 
 def turn_objects(record: dict[str, Any], frame: Frame) -> dict[str, Any]:

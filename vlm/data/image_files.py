@@ -6,8 +6,8 @@ raises ImageError, also where Pillow would let it pass (a wrong CRC in a PNG). O
 unseen: libjpeg paints over wrong bits in the middle of a JPEG and Pillow has no way to say so.
 
 Every function may run in many threads at once; Pillow's global switches are left alone. JPEGs are
-decoded at full size: libjpeg's scaled decoding (Pillow's `draft`) is faster for large photographs,
-but changes the result by an amount that depends on the ratio of the sizes.
+decoded at full size unless asked otherwise: libjpeg's scaled decoding (Pillow's `draft`) is faster
+for photographs, but changes the result by an amount that depends on the ratio of the sizes.
 """
 
 import io
@@ -71,8 +71,14 @@ def decode_image(
     return np.asarray(decode_rgb(data, max_pixels, apply_exif))
 
 
-def decode_rgb(data: bytes, max_pixels: int, apply_exif: bool) -> Image.Image:
-    """`decode_image` as a Pillow image of mode RGB."""
+def decode_rgb(
+    data: bytes, max_pixels: int, apply_exif: bool, at_least: tuple[int, int] | None = None
+) -> Image.Image:
+    """`decode_image` as a Pillow image of mode RGB.
+
+    With `at_least`, a (height, width) as stored, a JPEG is decoded at the half, quarter or eighth
+    of its size that is no smaller.
+    """
     name, plugin = _identify(data)
     try:
         _check_header(name, data, max_pixels)
@@ -80,6 +86,8 @@ def decode_rgb(data: bytes, max_pixels: int, apply_exif: bool) -> Image.Image:
         # limits, tries other readers and names a file object in its messages.
         image = plugin(io.BytesIO(data))
         _check_size(image.size, max_pixels)
+        if at_least is not None:
+            image.draft(None, at_least[::-1])  # does nothing to other formats
         image.load()
         _mend_colour_key(image, data)
         rgb = _to_rgb(image)

@@ -73,7 +73,9 @@ class Predictor:
                 tuple(frame['size']),
                 resize_mode=frame['resize'],
                 filter=frame['filter'],
-                apply_exif=frame.get('apply_exif', False),  # runs of before the option
+                # Runs of before these options have neither.
+                apply_exif=frame.get('apply_exif', False),
+                reduced_jpeg=frame.get('reduced_jpeg', False),
             )
         except ImageError as error:
             raise UserError(str(error)) from error
