@@ -1,12 +1,17 @@
 """Runs of several processes: how they are found, and that two do what one does."""
 
 import json
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
@@ -15,12 +20,13 @@ from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
 from vlm.model import VisionTextModel
 from vlm.runner import processes
+from vlm.runner.checkpoints import latest_step, restore_params
 from vlm.runner.mesh import DataMesh, MeshConfig
 from vlm.runner.predict import BatchPredictor, OwnPart
 from vlm.runner.processes import Cluster, join
+from vlm.runner.run_dir import RunDir
 
 HERE = Path(__file__).parent
-STEPS = 2
 # What is measured, not computed.
 MEASURED = {
     'examples_per_second', 'tokens_per_second', 'share_of_waiting_for_data',
@@ -125,45 +131,120 @@ def rows_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def start(number: int, port: int, arguments: list[str]) -> subprocess.Popen:
-    """One of two processes, which fakes two devices."""
-    where = [f'--coordinator=localhost:{port}', '--num_processes=2', f'--process_id={number}']
-    code = 'import sys; from vlm.cli import main; sys.exit(main())'
-    command = [sys.executable, '-c', code, *arguments, *where, '--fake_devices=2']
-    return subprocess.Popen(
-        command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_two_processes_train_and_evaluate_as_one(vlm, tiny_gin, tmp_path):
-    # In one order: shuffled, two readers of one file each draw their own.
-    options = [
-        '--gin.datasets.DatasetConfig.shuffle=False',
-        *(f'--gin.TRAIN_STEPS={STEPS}', '--gin.LOG_PERIOD=1'),
-    ]
-    assert vlm('train', *options, run_dir=tmp_path / 'one') == 0
+def start(arguments: list[str]) -> list[subprocess.Popen]:
+    """Two processes, each of which fakes two devices."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
-    own = [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(tmp_path / "two")!r}']
-    both = [start(i, port, ['train', *own, *options]) for i in range(2)]
-    said = [process.communicate(timeout=280) for process in both]
+    code = 'import sys; from vlm.cli import main; sys.exit(main())'
+    both = []
+    for number in range(2):
+        where = [f'--coordinator=localhost:{port}', '--num_processes=2', f'--process_id={number}']
+        command = [sys.executable, '-c', code, *arguments, *where, '--fake_devices=2']
+        pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+        both.append(subprocess.Popen(command, cwd=HERE, **pipes))
+    return both
+
+
+def ended(both: list[subprocess.Popen]) -> str:
+    """What the first of two processes said; the second says nothing, and none fails."""
+    try:
+        said = [process.communicate(timeout=200) for process in both]
+    finally:
+        for process in both:
+            process.kill()
     assert [process.returncode for process in both] == [0, 0], [s[1][-1500:] for s in said]
-    assert 'Report:' in said[0][0]
     assert all(line.startswith('[Gloo]') for line in said[1][0].splitlines())
-    one, two = (
-        [row['values'] for row in rows_of(tmp_path / name / 'metrics.jsonl')]
-        for name in ('one', 'two')
-    )
-    # One writer: a row for each step, one for the evaluation.
-    assert len(one) == len(two) == STEPS + 1
-    for alone, together in zip(one, two, strict=True):
-        for name in alone.keys() - MEASURED:
-            assert together[name] == pytest.approx(alone[name], rel=1e-5, abs=1e-6), name
-    answers = [rows_of(next((tmp_path / name / 'inference').glob('*.jsonl')))
-               for name in ('one', 'two')]  # fmt: skip
-    # Each process has saved where it stands in its part of the data.
-    positions = tmp_path / 'two' / 'checkpoints' / str(STEPS) / 'data'
+    return said[0][0]
+
+
+def wait_for(path: Path, both: list[subprocess.Popen]) -> None:
+    """Returns when there is something in a file, or a folder, or when a process has ended."""
+    while all(process.poll() is None for process in both):
+        if path.exists() and path.stat().st_size:
+            return
+        time.sleep(0.1)
+
+
+def assert_close(some: list[dict], others: list[dict]) -> None:
+    """The same values, row by row, but for what is measured."""
+    for one, other in zip(some, others, strict=True):
+        for name in one.keys() - MEASURED:
+            assert other[name] == pytest.approx(one[name], rel=1e-5, abs=1e-6), name
+
+
+def losses_of(run: Path) -> list[float]:
+    rows = rows_of(run / 'metrics.jsonl')
+    return [row['values']['loss'] for row in rows if row['kind'] == 'train']
+
+
+def values_of(run: Path) -> list[dict]:
+    return [row['values'] for row in rows_of(run / 'metrics.jsonl')]
+
+
+@pytest.mark.slow
+def test_one_of_two_is_killed_and_both_go_on_as_if_nothing_had_happened(tiny_gin, tmp_path):
+    def both_of(run: Path) -> list[subprocess.Popen]:
+        own = [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(run)!r}', '--gin.LOG_PERIOD=1']
+        return start(['train', *own, '--gin.CHECKPOINT_PERIOD=10'])
+
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    ended(both_of(whole))
+    both = both_of(killed)
+    wait_for(killed / 'checkpoints' / '10', both)
+    both[1].kill()
+    both[0].kill()  # it would wait for the other until the coordination service gives that up
+    for process in both:
+        process.communicate()
+    assert latest_step(RunDir(killed)) < 60
+    ended(both_of(killed))
+    some, others = (jax.tree.leaves(restore_params(RunDir(run))[1]) for run in (whole, killed))
+    for one, other in zip(some, others, strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    assert losses_of(whole) == losses_of(killed)
+
+
+def test_two_stop_together_and_go_on_as_one_and_one_as_two(vlm, tiny_gin, tmp_path, capsys):
+    one, two, again = (tmp_path / name for name in ('one', 'two', 'again'))
+    options = [
+        # In one order: shuffled, two readers of one file each draw their own.
+        '--gin.datasets.DatasetConfig.shuffle=False',
+        *('--gin.LOG_PERIOD=1', '--gin.LEARNING_RATE=1e-4'),
+    ]
+
+    def arguments(run: Path, steps: int) -> list[str]:
+        own = [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(run)!r}']
+        return ['train', *own, *options, f'--gin.TRAIN_STEPS={steps}']
+
+    # Two processes of which one is asked to stop.
+    both = start([*arguments(two, 100_000), '--gin.CHECKPOINT_PERIOD=100000'])
+    wait_for(two / 'metrics.jsonl', both)
+    both[1].send_signal(signal.SIGTERM)
+    told = re.search(r'Stopped and saved at step ([\d,]+)', ended(both))
+    stopped = int(told[1].replace(',', ''))
+    assert latest_step(RunDir(two)) == stopped
+    positions = two / 'checkpoints' / str(stopped) / 'data'
     assert {path.name for path in positions.glob('*.json')} == {'process_0.json', 'process_1.json'}
+
+    # One that is not stopped does the same.
+    more = {'TRAIN_STEPS': stopped + 2}
+    assert vlm('train', *options, run_dir=one, CHECKPOINT_PERIOD=stopped, **more) == 0
+    whole = values_of(one)
+    assert len(whole) == stopped + 3  # one writer: a row for each step, one for the evaluation
+    assert_close(whole[:2], values_of(two)[:2])
+    # Rounding differs, and grows with every step.
+    assert losses_of(two) == pytest.approx(losses_of(one)[:stopped], rel=1e-3)
+
+    # One goes on where two were, two where one was.
+    capsys.readouterr()
+    assert vlm('train', *options, run_dir=two, **more) == 0
+    assert f'the first {8 * stopped:,} examples are passed over' in capsys.readouterr().out
+    shutil.copytree(one, again)
+    for made in (again / 'checkpoints' / str(stopped + 2), again / 'inference'):
+        shutil.rmtree(made)
+    assert 'Report:' in ended(start(arguments(again, stopped + 2)))
+    assert losses_of(two) == pytest.approx(losses_of(one), rel=1e-3)
+    assert_close(whole, values_of(again))
+    answers = [rows_of(next((run / 'inference').glob('*.jsonl'))) for run in (one, again)]
     assert [row['id'] for row in answers[1]] == [f'test/{i}' for i in range(9)]
     assert answers[0] == answers[1]
