@@ -13,6 +13,7 @@ from vlm.data.envelope import read_tag
 from vlm.data.frames import Frame, image_frame
 from vlm.data.image_files import MAX_PIXELS, ImageError
 from vlm.data.images import load_image
+from vlm.data.python_calls import numpy_function
 from vlm.data.rows import make_row
 from vlm.errors import UserError, unknown_name
 from vlm.vocab import EOS_ID
@@ -118,7 +119,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         def convert(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             arguments = [features[name] for name in ('images', 'inputs', 'targets')]
             dtypes = [self.MODEL_FEATURES[name].dtype for name in names]
-            values = tf.numpy_function(make, arguments, dtypes, stateful=False)
+            values = numpy_function(make, arguments, dtypes, stateful=False)
             converted = dict(zip(names, values, strict=True))
             for name, value in converted.items():
                 if name == NAME:

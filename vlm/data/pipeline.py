@@ -19,6 +19,7 @@ from vlm.data.envelope import tag_image
 from vlm.data.examples import Augmentation, Pair, Reader, Record, is_blank
 from vlm.data.frames import image_frame, place_objects, turn_objects
 from vlm.data.prompts import template
+from vlm.data.python_calls import numpy_function
 
 # (task name, reader, default prompt template)
 Part = tuple[str, Reader, str]
@@ -82,7 +83,7 @@ def read_examples(
 
         @seqio.map_over_dataset(num_seeds=1)
         def read(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, Any]:
-            *numbers, images, metas = tf.numpy_function(
+            *numbers, images, metas = numpy_function(
                 call,
                 [element['id'], element['images'], element['record'], seed],
                 [tf.int32, tf.int64] * len(TEXTS) + [tf.string] * 2,

@@ -16,6 +16,7 @@ import seqio
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from vlm.data.python_calls import numpy_function
 from vlm.vocab import (
     EOS_ID,
     PAD_ID,
@@ -94,7 +95,7 @@ class SentencePieceVocabulary(seqio.Vocabulary):
         """int32[..., T] -> string[...]."""
         # Not by TensorFlow's own op: it strips every leading space of the text, not only the one
         # that encoding put there.
-        text = tf.numpy_function(self._decode_rows, [ids], tf.string)
+        text = numpy_function(self._decode_rows, [ids], tf.string)
         return tf.ensure_shape(text, ids.shape[:-1])
 
     def _decode_rows(self, ids: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from vlm.data.python_calls import numpy_function
+
 Element = dict[str, Any]
 Spec = dict[str, tf.TensorSpec]
 
@@ -34,7 +36,7 @@ def seekable_dataset(
 
     def read(key: tf.Tensor) -> tf.data.Dataset:
         def element(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            found, *values = tf.numpy_function(elements, [key, number, *args], dtypes)
+            found, *values = numpy_function(elements, [key, number, *args], dtypes)
             named = zip(spec, values, strict=True)
             return tf.ensure_shape(found, ()), {
                 name: tf.ensure_shape(value, spec[name].shape) for name, value in named
@@ -45,7 +47,7 @@ def seekable_dataset(
 
     # A key of its own for every pass and every iterator, so that none disturbs another.
     key = tf.data.Dataset.from_tensors(0).map(
-        lambda _: tf.ensure_shape(tf.numpy_function(_new_key, [], tf.string), ())
+        lambda _: tf.ensure_shape(numpy_function(_new_key, [], tf.string), ())
     )
     return key.flat_map(read)
 
