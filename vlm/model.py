@@ -42,7 +42,23 @@ FEATURE_DTYPES = {
 }
 
 
-class VisionTextModel:
+class DerivedCalls:
+    """What follows from a model's `loss_fn` and `predict_batch_with_aux`."""
+
+    def eval_fn(
+        self, params: PyTree, batch: Batch
+    ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
+        """`loss_fn` without dropout."""
+        return self.loss_fn(params, batch, None)
+
+    def predict_batch(
+        self, params: PyTree, batch: Batch, rng: Array | None = None, **options: Any
+    ) -> Int[Array, 'B *R T']:
+        """The answers of `predict_batch_with_aux`, whose options and gin bindings it shares."""
+        return self.predict_batch_with_aux(params, batch, rng, **options)[0]
+
+
+class VisionTextModel(DerivedCalls):
     """A network with its vocabularies, loss and decoding.
 
     Args:
@@ -213,18 +229,6 @@ class VisionTextModel:
         order = jnp.argsort(weights == 0, axis=1, stable=True)[:, : self.max_answer_tokens]
         pick = functools.partial(jnp.take_along_axis, indices=order, axis=1)
         return pick(targets), pick(weights), None if segments is None else pick(segments), order
-
-    def eval_fn(
-        self, params: PyTree, batch: Batch
-    ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
-        """`loss_fn` without dropout."""
-        return self.loss_fn(params, batch, None)
-
-    def predict_batch(
-        self, params: PyTree, batch: Batch, rng: Array | None = None, **options: Any
-    ) -> Int[Array, 'B *R T']:
-        """The answers of `predict_batch_with_aux`, whose options it takes."""
-        return self.predict_batch_with_aux(params, batch, rng, **options)[0]
 
     def predict_batch_with_aux(
         self,

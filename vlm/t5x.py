@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vlm.decoding import DecodingConfig
 from vlm.errors import UNANSWERED, UserError
-from vlm.model import Batch, PyTree, VisionTextModel
+from vlm.model import Batch, DerivedCalls, PyTree, VisionTextModel
 
 KNOWN_COMMIT = 'cc342d4'
 
@@ -54,7 +54,7 @@ def _import_t5x() -> list[Any]:
 adafactor, metrics, optimizers, partitioning = _import_t5x()
 
 
-class T5XModel:
+class T5XModel(DerivedCalls):
     """A `VisionTextModel` as T5X calls it.
 
     Args:
@@ -115,16 +115,6 @@ class T5XModel:
             'timing/steps_per_second': metrics.StepsPerTime.from_model_output(),
         }
         return loss / self._parts, {**found, **timing}
-
-    def eval_fn(self, params: PyTree, batch: Batch) -> tuple[Float[Array, ''], dict[str, Any]]:
-        """`loss_fn` without dropout."""
-        return self.loss_fn(params, batch, None)
-
-    def predict_batch(
-        self, params: PyTree, batch: Batch, rng: Array | None = None, **options: Any
-    ) -> Int[Array, 'B *R T']:
-        """The answers of `predict_batch_with_aux`, whose options and gin bindings it shares."""
-        return self.predict_batch_with_aux(params, batch, rng, **options)[0]
 
     def predict_batch_with_aux(
         self,
