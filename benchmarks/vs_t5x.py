@@ -10,6 +10,7 @@ the first step is done when its loss is logged. Ten minutes on two cores.
 """
 
 import argparse
+import collections
 import functools
 import itertools
 import json
@@ -88,7 +89,7 @@ def our_step(size: int) -> Callable[[], Any]:
 
     from vlm.runner.optimizers import Optimizer
     from vlm.runner.state import TrainState
-    from vlm.runner.train import make_train_step
+    from vlm.runner.train_step import make_train_step
 
     from measuring import make_params
 
@@ -192,7 +193,8 @@ def first_steps(repeats: int) -> tuple[Figures, Figures]:
         ]
         command_seconds(ours, folder / 'filling', cache)
         for i in range(repeats):
-            cold['ours'].append(command_seconds(ours, folder / f'ours_{i}', {}))
+            empty = {'JAX_COMPILATION_CACHE_DIR': str(folder / f'empty_{i}')}
+            cold['ours'].append(command_seconds(ours, folder / f'ours_{i}', empty))
             cold['t5x'].append(command_seconds(t5x, folder / f't5x_{i}', {}))
             warm['ours'].append(command_seconds(ours, folder / f'warm_{i}', cache))
     return cold, warm
@@ -208,11 +210,13 @@ def command_seconds(command: list[str], run: Path, environment: dict[str, str]) 
         stderr=subprocess.PIPE,
         text=True,
     )
+    last: collections.deque[str] = collections.deque(maxlen=20)
     try:
         for line in lines_of(process, run / 'metrics.jsonl'):
             if re.search(r'\[1\] collection=train .*loss=|"step": 1,', line):
                 return time.perf_counter() - began
-        raise SystemExit(f'no first step: {" ".join(command)}')
+            last.append(line)
+        raise SystemExit(f'no first step: {" ".join(command)}\n{"".join(last)}')
     finally:
         process.kill()
         process.wait()
@@ -226,6 +230,7 @@ def lines_of(process: subprocess.Popen, metrics: Path) -> Iterator[str]:
         if metrics.exists():
             yield metrics.read_text()
         time.sleep(0.02)
+    yield from process.stderr.readlines()
 
 
 # ---- memory, in processes of their own ----
@@ -249,7 +254,9 @@ def in_processes(what: str, args: argparse.Namespace) -> Figures:
 
 
 def twice(make: Callable[[], Callable[[], Any]]) -> None:
-    """Runs what was made two times."""
+    """Runs what was made two times, beside TensorFlow and SeqIO as in the commands of both."""
+    import seqio  # noqa: F401
+
     run = make()
     run()
     run()
@@ -288,7 +295,8 @@ def draw(buffered: int, decode: bool) -> None:
 
     add_captioning_task('pictures', RecordSource(pictures, {'train': SHUFFLED + 1}))
     lengths = {'images': 1, 'inputs': 8, 'targets': 8}
-    examples = seqio.get_mixture_or_task('pictures').get_dataset(lengths, 'train', shuffle=False)
+    task = seqio.get_mixture_or_task('pictures')
+    examples = task.get_dataset(lengths, 'train', shuffle=False, try_in_mem_cache=False)
     if decode:
         examples = examples.map(
             lambda x: {**x, 'images': tf.numpy_function(pixels, [x['images'][0]], tf.float32)}
