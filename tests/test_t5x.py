@@ -312,16 +312,24 @@ def test_averaged_parameters_are_refused(adapter):
 
 
 def test_public_weights_are_refused_rather_than_passed_over(adapter):
-    with pytest.raises(UserError, match=r'^b16\.npz \(VISION_CHECKPOINT or TEXT_CHECKPOINT\)'):
+    with pytest.raises(UserError, match=r'^b16\.npz \(VISION_CHECKPOINT, TEXT_CHECKPOINT, or'):
         adapter.T5XModel(make_model(), public_checkpoints=[None, 'b16.npz'])
     adapter.T5XModel(make_model(), public_checkpoints=[None, None])
+
+
+def test_finetuning_without_a_checkpoint_is_refused(adapter):
+    with pytest.raises(UserError, match=r'needs INITIAL_CHECKPOINT_PATH.*t5x/pretrain\.gin'):
+        adapter.initial_checkpoint(None)
+    assert adapter.initial_checkpoint('run/checkpoint_4') == 'run/checkpoint_4'
 
 
 def test_the_logged_rate_is_the_applied_one_and_periods_are_numbers(adapter):
     schedule = optax.constant_schedule(0.5)
     assert adapter.learning_rate(Optimizer(optax.adamw, schedule)) is schedule
-    assert adapter.eval_period(None, 30) == 30
-    assert adapter.eval_period(10, 30) == 10
+    assert adapter.eval_period(None, 30, 30) == 30
+    assert adapter.eval_period(None, 1250, 500) == 1500  # the end; T5X refuses 1250 beside 500
+    assert adapter.eval_period(None, 4, 30) == 30
+    assert adapter.eval_period(10, 30, 30) == 10
 
 
 def test_rules_know_every_name_we_use(adapter):

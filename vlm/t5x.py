@@ -67,7 +67,8 @@ class T5XModel(DerivedCalls):
       num_microbatches: T5X's: it adds up their gradients, so a loss that is a mean is divided by
         their number.
       registered: what gin's REGISTER lists: its calls are made before the model is.
-      public_checkpoints: VISION_CHECKPOINT and TEXT_CHECKPOINT, which T5X would pass over.
+      public_checkpoints: VISION_CHECKPOINT and TEXT_CHECKPOINT, and in pretraining
+        INITIAL_CHECKPOINT_PATH: T5X would pass over them.
 
     Raises:
       UserError: an optimizer of ours that averages parameters, or public checkpoints.
@@ -163,9 +164,10 @@ class T5XModel(DerivedCalls):
 def _refuse_public(checkpoints: Sequence[str | None]) -> None:
     for path in filter(None, checkpoints):
         raise UserError(
-            f'{path} (VISION_CHECKPOINT or TEXT_CHECKPOINT): T5X does not read public weights. '
-            'Start a run with `vlm train`, and give what `vlm export RUN --format t5x` writes of '
-            'it to t5x/finetune.gin as INITIAL_CHECKPOINT_PATH.'
+            f'{path} (VISION_CHECKPOINT, TEXT_CHECKPOINT, or INITIAL_CHECKPOINT_PATH of '
+            't5x/pretrain.gin): T5X would begin without it. Start a run with `vlm train`, and give '
+            'what `vlm export RUN --format t5x` writes of it to t5x/finetune.gin as '
+            'INITIAL_CHECKPOINT_PATH.'
         )
 
 
@@ -222,9 +224,23 @@ def learning_rate(optimizer: Any) -> Callable[[Any], Any]:
     return optimizer.schedule
 
 
-def eval_period(period: int | None, total_steps: int) -> int:
-    """Steps between evaluations for T5X, which has no None: the end alone, as in `vlm train`."""
-    return period or total_steps
+def initial_checkpoint(path: str | None) -> str:
+    """INITIAL_CHECKPOINT_PATH of t5x/finetune.gin, which `vlm train` can do without."""
+    if path is None:
+        raise UserError(
+            't5x/finetune.gin needs INITIAL_CHECKPOINT_PATH, a folder checkpoint_STEP of T5X '
+            'or of `vlm export RUN --format t5x`. From scratch: t5x/pretrain.gin.'
+        )
+    return path
+
+
+def eval_period(period: int | None, total_steps: int, checkpoint_period: int) -> int:
+    """Steps between evaluations for T5X, which has no None: the end alone, as in `vlm train`.
+
+    T5X refuses periods of which neither is a multiple of the other, and evaluates at the end of any
+    last period: so the multiple that ends there or later.
+    """
+    return period or -(-total_steps // checkpoint_period) * checkpoint_period
 
 
 def factor_rules() -> dict[str | None, Any]:
