@@ -287,6 +287,7 @@ def draw(buffered: int, decode: bool) -> None:
     from PIL import Image
 
     from vlm.data.envelope import untag_image
+    from vlm.data.python_calls import numpy_function
     from vlm.data.sources import RecordSource
     from vlm.tasks.captioning import add_captioning_task
 
@@ -299,7 +300,7 @@ def draw(buffered: int, decode: bool) -> None:
     examples = task.get_dataset(lengths, 'train', shuffle=False, try_in_mem_cache=False)
     if decode:
         examples = examples.map(
-            lambda x: {**x, 'images': tf.numpy_function(pixels, [x['images'][0]], tf.float32)}
+            lambda x: {**x, 'images': numpy_function(pixels, [x['images'][0]], tf.float32)}
         )
     next(iter(examples.shuffle(buffered)))
 

@@ -7,6 +7,7 @@ pipeline's destructor waits for the element forever: such a process printed its 
 """
 
 import atexit
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import tensorflow as tf
 
 # A pipeline makes its calls without pauses until its buffers are full.
 QUIET_SECONDS = 0.1
-# A call that waits for something, such as a slow file system, does not keep the process.
-LONGEST_WAIT = 10.0
+# For a call that never returns; nothing can end such a process but a signal.
+LONGEST_WAIT_SECONDS = 60.0
 
 
 def numpy_function(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -26,7 +27,7 @@ def numpy_function(function: Callable[..., Any], *args: Any, **options: Any) -> 
     def call(*arrays: Any) -> Any:
         return _calls.run(function, arrays)
 
-    return tf.numpy_function(call, *args, **options)
+    return tf.numpy_function(call, *args, **options)  # noqa: TID251  (the one place)
 
 
 class _Calls:
@@ -35,7 +36,7 @@ class _Calls:
     def __init__(self):
         self._lock = threading.Lock()
         self._under_way = 0
-        self._last = -LONGEST_WAIT  # on the clock of time.monotonic
+        self._last = -math.inf  # when a call last ended, by time.monotonic
         self._exiting = False
 
     def run(self, function: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
@@ -53,7 +54,7 @@ class _Calls:
     def end(self) -> None:
         """Has every call return at once, which fills the buffers, and waits until none comes."""
         self._exiting = True
-        latest = time.monotonic() + LONGEST_WAIT
+        latest = time.monotonic() + LONGEST_WAIT_SECONDS
         while not self._quiet() and time.monotonic() < latest:
             time.sleep(0.01)
 
