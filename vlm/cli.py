@@ -123,7 +123,9 @@ def _parser() -> _Parser:
     export = command('export', _export, 'Write the weights of a run for other programs.', gin=False)
     export.add_argument('run_dir', help='what `vlm train` wrote')
     export.add_argument(
-        '--format', default='safetensors', help='safetensors (default), hf for transformers, or t5x'
+        '--format',
+        default='safetensors',
+        help='safetensors (default), hf for transformers, stablehlo for jax.export, or t5x',
     )
     export.add_argument('--output', help='a folder (default: RUN_DIR/export/FORMAT)')
     imported = command('import', _import, 'Make a run of a checkpoint that T5X trained.')

@@ -53,8 +53,8 @@ class Prefilled:
         `mask` says which answer slots each sees; all see the prompt.
         """
         width = self.valid.shape[1]
-        prompt = jnp.broadcast_to(self.valid[:, None], (len(self.valid), tokens.shape[1], width))
-        mask = jnp.broadcast_to(mask, (len(self.valid), *mask.shape[1:]))
+        prompt = jnp.broadcast_to(self.valid[:, None], (*tokens.shape, width))
+        mask = jnp.broadcast_to(mask, (tokens.shape[0], *mask.shape[1:]))
         states, caches = self.network.decode_step(
             tokens,
             self.memory,
@@ -169,7 +169,7 @@ def _prompt_lengths(
     count, length = batch['decoder_input_tokens'].shape
     prefix = batch.get('decoder_prefix_mask')
     if prefix is None:
-        return np.ones(count, np.int32), 1
+        return jnp.ones(count, jnp.int32), 1
     width = length if max_decode_length is None else length - max_decode_length + 1
     if width < 1:
         raise UserError(

@@ -132,14 +132,14 @@ def capped_attention(
     groups = memory.key.shape[1]
     heads = query.reshape(*query.shape[:2], groups, -1, query.shape[-1])
     scores = jnp.einsum('BTGHK,BGKS->BGHTS', heads, memory.key, preferred_element_type=jnp.float32)
-    scores = scores.reshape(len(query), query.shape[2], *scores.shape[-2:])
+    scores = scores.reshape(query.shape[0], query.shape[2], *scores.shape[-2:])
     scores = softcap(scores, cap)
     if bias is not None:
         scores = scores + bias
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     weights = jax.nn.softmax(scores).astype(query.dtype)
-    weights = weights.reshape(len(query), groups, -1, *weights.shape[-2:])
+    weights = weights.reshape(query.shape[0], groups, -1, *weights.shape[-2:])
     return jnp.einsum('BGHTS,BGKS->BTGHK', weights, memory.value).reshape(query.shape)
 
 

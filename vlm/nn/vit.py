@@ -180,7 +180,7 @@ class Vit(nn.Module):
             (cfg.num_registers, cfg.width),
             axes=(None, 'embed'),
         )
-        shape = (len(x), *registers.shape)
+        shape = (x.shape[0], *registers.shape)
         return jnp.concatenate([x, jnp.broadcast_to(registers.astype(cfg.dtype), shape)], axis=1)
 
     def _blocks(self, x: Float[Array, 'B P D'], deterministic: bool) -> Float[Array, 'B Q D']:

@@ -6,6 +6,7 @@ from pathlib import Path
 from vlm.errors import unknown_name
 from vlm.runner.checkpoints import restore_params
 from vlm.runner.model_file import Serving
+from vlm.runner.program_export import export_program
 from vlm.runner.run_dir import RunDir
 from vlm.runner.state import flat_names
 from vlm.weights.hugging_face_export import export_hugging_face, unrolled
@@ -35,6 +36,11 @@ def _hugging_face(run: RunDir, folder: Path) -> tuple[int, list[Path]]:
     return step, export_hugging_face(unrolled(flat_names(params)), network, folder)
 
 
+def _stablehlo(run: RunDir, folder: Path) -> tuple[int, list[Path]]:
+    step, params = restore_params(run)
+    return step, export_program(flat_names(params), run.model, run.vocabulary, folder)
+
+
 def _t5x(run: RunDir, folder: Path) -> tuple[int, list[Path]]:
     # The optimizer's state is shaped by the run's configuration, and that needs TensorFlow.
     from vlm.runner.quiet_import import import_tensorflow_quietly
@@ -49,5 +55,6 @@ def _t5x(run: RunDir, folder: Path) -> tuple[int, list[Path]]:
 FORMATS: dict[str, Callable[[RunDir, Path], tuple[int, list[Path]]]] = {
     'safetensors': _own,
     'hf': _hugging_face,
+    'stablehlo': _stablehlo,
     't5x': _t5x,
 }
