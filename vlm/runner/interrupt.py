@@ -9,7 +9,6 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-
 # Of this process, over all its loops. Not the number of the step: asked to stop before the first
 # question, the processes agree on question 1.
 _questions = itertools.count(1)
