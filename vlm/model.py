@@ -45,9 +45,7 @@ FEATURE_DTYPES = {
 class DerivedCalls:
     """What follows from a model's `loss_fn` and `predict_batch_with_aux`."""
 
-    def eval_fn(
-        self, params: PyTree, batch: Batch
-    ) -> tuple[Float[Array, ''], dict[str, clu_metrics.Metric]]:
+    def eval_fn(self, params: PyTree, batch: Batch) -> tuple[Float[Array, ''], dict[str, Any]]:
         """`loss_fn` without dropout."""
         return self.loss_fn(params, batch, None)
 
