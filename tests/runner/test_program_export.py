@@ -75,7 +75,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_every_wiring_and_batches_of_any_size(name, quick_compilation):
+def test_every_wiring_and_batches_of_any_size(name):
     wiring = 'decoder_prefix' if name == 'V-MoE' else name
     config = NetworkConfig(*NETWORKS[name], wiring)
     serving = Serving(config, {}, {'images': 2, 'inputs': 4, 'targets': 3}, {}, {}, {})
