@@ -57,3 +57,10 @@ def test_mistakes(two, options, told):
         add_mixture('mix', **options)
     with pytest.raises(UserError, match="mixture 'dem'"):
         rates_of('dem')
+
+
+def test_pipelines_are_not_tuned(two, dataset):
+    # An iterator of a tuned one keeps its owner waiting when it is let go of.
+    add_mixture('mix', rates=dict.fromkeys(two, 1.0))
+    for name in (*two, 'mix'):
+        assert dataset(name).options().autotune.enabled is False

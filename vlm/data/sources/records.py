@@ -9,7 +9,7 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.examples import Record
-from vlm.data.sources.seekable import Kept, seekable_dataset
+from vlm.data.sources.seekable import Kept, seekable_dataset, untuned
 
 SIGNATURE = {
     'id': tf.TensorSpec((), tf.string),
@@ -69,7 +69,7 @@ class RecordSource(seqio.DataSource):
         # Shuffled reading repeats. SeqIO would keep small sources as tensors, which could then only
         # be saved whole with every position.
         kept = shuffle and count is not None and count < KEPT_RECORDS * shard.num_shards
-        return seekable_dataset(Kept(elements) if kept else elements, (), SIGNATURE)
+        return untuned(seekable_dataset(Kept(elements) if kept else elements, (), SIGNATURE))
 
 
 def as_element(record: Record) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from vlm.data.bad_data import bad_data
 from vlm.data.examples import Record
 from vlm.data.sources.records import SIGNATURE, RecordSource, as_element
-from vlm.data.sources.seekable import seekable_dataset
+from vlm.data.sources.seekable import seekable_dataset, untuned
 from vlm.errors import unknown_name
 
 Transform = Callable[[Record], Record]
@@ -104,10 +104,10 @@ class ShardedSource(RecordSource):
         order = tf.data.Dataset.from_tensor_slices(np.array(numbers, np.int64))
         draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
         if not shuffle:
-            return tf.data.Dataset.zip(order, draws).flat_map(read)
+            return untuned(tf.data.Dataset.zip(order, draws).flat_map(read))
         order = order.shuffle(len(numbers), seed)
         cycle = min(CYCLE, len(numbers))
-        return tf.data.Dataset.zip(order, draws).interleave(read, cycle, BLOCK)
+        return untuned(tf.data.Dataset.zip(order, draws).interleave(read, cycle, BLOCK))
 
     def _elements(
         self, file: str, rows: Iterator[Row], rng: np.random.Generator | None
