@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 from flax import serialization
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vlm.errors import UserError
 from vlm.nn.stacks import to_layout
 from vlm.runner.state import TrainState, flat_names
+from vlm.weights.t5x_checkpoint import read_older_t5x
 
 PyTree = Any
 PREFIX = 'checkpoint'
@@ -57,7 +57,7 @@ def _is_checkpoint(folder: Path) -> bool:
 def read_t5x(folder: Path) -> dict[str, PyTree]:
     """The tree of a checkpoint as numpy arrays, in either form."""
     if (folder / PREFIX).is_file():
-        return _read_older(folder)
+        return read_older_t5x(str(folder))
     state = folder / 'state'
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as checkpointer:
@@ -65,24 +65,6 @@ def read_t5x(folder: Path) -> dict[str, PyTree]:
             lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(state).tree
         )
         return checkpointer.restore(state, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-
-
-def _read_older(folder: Path) -> dict[str, PyTree]:
-    content = serialization.msgpack_restore((folder / PREFIX).read_bytes())
-    # Beside small arrays the tree holds TensorStore's descriptions of large ones.
-    leaves = flatten_dict(
-        content['optimizer'], keep_empty_nodes=True, is_leaf=lambda _, x: 'kvstore' in x
-    )
-    return unflatten_dict({path: _array(folder, leaf) for path, leaf in leaves.items()})
-
-
-def _array(folder: Path, leaf: Any) -> Any:
-    if not isinstance(leaf, dict) or 'kvstore' not in leaf:
-        return leaf
-    # The path may be that of the machine that wrote it: arrays lie beside the file.
-    name = Path(leaf['kvstore']['path'].rstrip('/')).name
-    spec = {'driver': 'zarr', 'kvstore': {'driver': 'file', 'path': f'{folder / name}/'}}
-    return tensorstore.open(spec, open=True, read=True).result().read().result()
 
 
 def write_t5x(folder: Path, state: TrainState) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vlm.errors import UserError, nearest
 from vlm.weights.big_vision import open_big_vision
-from vlm.weights.families import t5x_t5
+from vlm.weights.families import t5x_pix2struct, t5x_t5
 from vlm.weights.hugging_face import is_hugging_face, open_hugging_face
 from vlm.weights.own_files import is_own, open_own
 from vlm.weights.source import Source
@@ -54,9 +54,12 @@ def open_checkpoint(path: str, allow_pickle: bool = False) -> tuple[Source, Fami
 def _opened_t5x(folder: str) -> tuple[Source, Family]:
     source = open_t5x(folder)
     try:
+        if t5x_pix2struct.PATCHES in source.shapes:
+            return source, t5x_pix2struct.family(source)
+        source = t5x_t5.canonical(source)
         return source, t5x_t5.family(source)
-    except KeyError as error:
-        raise UserError(f'{folder} is no T5 of T5X: it has no {error}.') from error
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise UserError(f'{folder} is no T5 or Pix2Struct of T5X: it has no {error}.') from error
 
 
 def _from_hub(name: str, allow_pickle: bool) -> Path:

@@ -1,4 +1,4 @@
-"""T5X's checkpoints: a msgpack index named `checkpoint`, and zarr arrays beside it.
+"""T5X's older checkpoints: a msgpack index named `checkpoint`, and zarr arrays beside it.
 
 The index holds small arrays themselves and, for others, the tensorstore spec they were written by.
 Local folders and Google Cloud Storage (gs://) are read alike, through tensorstore.
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 from flax.serialization import msgpack_restore
+from flax.traverse_util import unflatten_dict
 
 from vlm.errors import UserError
 from vlm.weights.source import Source
@@ -39,20 +40,31 @@ def open_t5x(folder: str) -> Source:
     Raises:
       UserError: an index that is damaged, or names arrays outside the folder.
     """
-    tree = _index(folder)
-    target = tree.get('optimizer', tree).get('target')
-    if not isinstance(target, dict):
-        raise UserError(f'{folder}/{INDEX} has no optimizer/target: it is no checkpoint of T5X.')
-    leaves = dict(_leaves(target))
+    leaves = dict(_leaves(_tree(folder)['target']))
     shapes = {name: _shape(folder, name, leaf) for name, leaf in leaves.items()}
+    return Source(folder, shapes, lambda name: _read(folder, leaves[name], shapes[name]))
 
-    def read(name: str) -> np.ndarray:
-        leaf = leaves[name]
-        return (
-            np.asarray(leaf) if not isinstance(leaf, dict) else _array(folder, leaf, shapes[name])
-        )
 
-    return Source(folder, shapes, read)
+def read_older_t5x(folder: str) -> dict[str, Any]:
+    """`{'target': parameters, 'state': {'step': ..., 'param_states': ...}}` as numpy arrays.
+
+    Raises:
+      UserError: as `open_t5x`, and for an array that is damaged or absent.
+    """
+    leaves = _leaves(_tree(folder))
+    read = {name: _read(folder, leaf, _shape(folder, name, leaf)) for name, leaf in leaves}
+    if 'state/step' not in read:
+        raise UserError(f'{folder}/{INDEX} has no state/step: it is no checkpoint of a T5X run.')
+    return unflatten_dict(read, sep='/')
+
+
+def _tree(folder: str) -> Mapping[str, Any]:
+    """What the index has of parameters and, if it has, of the optimizer's state."""
+    index = _index(folder)
+    tree = index.get('optimizer', index)
+    if not isinstance(tree, dict) or not isinstance(tree.get('target'), dict):
+        raise UserError(f'{folder}/{INDEX} has no optimizer/target: it is no checkpoint of T5X.')
+    return tree
 
 
 def _index(folder: str) -> Mapping[str, Any]:
@@ -80,6 +92,7 @@ def _store(folder: str) -> dict[str, str]:
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """Small arrays, and the specs of others, by name; an empty part leaves none."""
     for name, value in tree.items():
         if isinstance(value, dict) and 'driver' not in value:
             yield from _leaves(value, f'{prefix}{name}/')
@@ -90,17 +103,24 @@ def _leaves(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, An
 def _shape(folder: str, name: str, leaf: Any) -> tuple[int, ...]:
     if not isinstance(leaf, dict):
         return tuple(np.shape(leaf))
-    path = leaf.get('kvstore', {}).get('path', '')
+    path = _get(leaf, 'kvstore', 'path')
     # An index is somebody else's file: it must not make us read what lies elsewhere.
-    if leaf.get('driver') != 'zarr' or not re.fullmatch(r'[\w.-]+/?', path) or path.startswith('.'):
+    if leaf.get('driver') != 'zarr' or not re.fullmatch(r'\w[\w.-]*/?', str(path)):
         raise UserError(f'{folder}/{INDEX}: {name} names {path!r}, which is no array beside it.')
-    shape = leaf.get('metadata', {}).get('shape')
+    shape = _get(leaf, 'metadata', 'shape')
     if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise UserError(f'{folder}/{INDEX} says nothing of the shape of {name}.')
     return tuple(shape)
 
 
-def _array(folder: str, leaf: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+def _get(leaf: Mapping[str, Any], part: str, name: str) -> Any:
+    found = leaf.get(part)
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def _read(folder: str, leaf: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if not isinstance(leaf, dict):
+        return np.asarray(leaf)
     store = _store(folder)
     store['path'] += leaf['kvstore']['path'].rstrip('/') + '/'
     try:

@@ -68,19 +68,27 @@ def family(config: Mapping[str, Any], source: Source) -> Family:
     side = round((source.shapes[weight][1] / 3) ** 0.5)
     rows = [
         Row('vision/patch_embed/kernel', weight, lambda w: w.T.reshape(side, side, 3, -1)),
-        Row('connector/projection/kernel', (), lambda: np.eye(width, dtype=np.float32)),
-        Row('connector/projection/bias', (), lambda: np.zeros(width, np.float32)),
+        *identity_connector(width),
     ]
     return Family(
         title='Hugging Face Pix2Struct',
         rows=[*rows, *VISION, *TEXT],
-        vision=_vision(vision),
-        text=_text(text),
+        vision=vision_settings(vision),
+        text=text_settings(text),
         unused=[r'lm_head\.weight'],
     )
 
 
-def _vision(sizes: Mapping[str, Any]) -> dict[str, Any]:
+def identity_connector(width: int) -> list[Row]:
+    """The connector, where the decoder attends to the encoder's output itself."""
+    return [
+        Row('connector/projection/kernel', (), lambda: np.eye(width, dtype=np.float32)),
+        Row('connector/projection/bias', (), lambda: np.zeros(width, np.float32)),
+    ]
+
+
+def vision_settings(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """What `VitConfig` must be for a `vision_config`; files leave out what is the base model's."""
     return {
         'width': sizes.get('hidden_size', 768),
         'num_layers': sizes.get('num_hidden_layers', 12),
@@ -102,7 +110,8 @@ def _vision(sizes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text(sizes: Mapping[str, Any]) -> dict[str, Any]:
+def text_settings(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """What `TextConfig` must be for a `text_config`."""
     return {
         'width': sizes.get('hidden_size', 768),
         'num_layers': sizes.get('num_layers', 12),
@@ -121,6 +130,7 @@ def _text(sizes: Mapping[str, Any]) -> dict[str, Any]:
         'relative_buckets': sizes.get('relative_attention_num_buckets', 32),
         'relative_max_distance': sizes.get('relative_attention_max_distance', 128),
         'post_norms': False,
+        'attention_window': None,
         'attention_softcap': None,
         'logit_softcap': None,
     }
