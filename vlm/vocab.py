@@ -1,7 +1,7 @@
 """Text to ids and back without TensorFlow, and the escape that keeps user text plain text.
 
 Ids are those of a SentencePiece model file trained by `vlm.vocab_training` (or `vlm vocab`):
-pad 0, end of answer 1, unknown 2, then the location tokens `<loc0000>`, `<loc0001>`, ... in one
+pad 0, end of answer 1, unknown 2 (3 in Gemma's), then the location tokens `<loc0000>`, `<loc0001>`, ... in one
 run. The SeqIO side (`vlm.data.vocabularies`) gives the same ids from the same file.
 """
 
@@ -20,6 +20,8 @@ from vlm.errors import UserError, nearest
 PAD_ID = 0
 EOS_ID = 1
 UNK_ID = 2
+# Padding, end and unknown: T5's and ours; Gemma's, which has <bos> at 2.
+NUMBERINGS = ((PAD_ID, EOS_ID, UNK_ID), (PAD_ID, EOS_ID, 3))
 
 # Piece of location bin i, as in PaliGemma (2407.07726, section 3): four digits, zero padded.
 LOCATION_PIECE = '<loc{:04d}>'
@@ -50,14 +52,13 @@ def unescape(text: str) -> str:
 class Tokenizer:
     """A SentencePiece model file: ids of a text, text of ids.
 
-    Nothing is read before the first use. Every method and property but `path` and the three ids
+    Nothing is read before the first use. Every method and property but `path`, `pad_id` and `eos_id`
     raises `UserError` if the file is missing, is no SentencePiece model, or numbers padding and
     end of answer otherwise than this package does.
     """
 
     pad_id = PAD_ID
     eos_id = EOS_ID
-    unk_id = UNK_ID
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
@@ -76,6 +77,18 @@ class Tokenizer:
     @functools.cached_property
     def _processor(self) -> sentencepiece.SentencePieceProcessor:
         return _load(self.path, self.model_bytes)
+
+    @property
+    def unk_id(self) -> int:
+        """The id of what the vocabulary cannot write: 2, in Gemma's 3."""
+        return self._processor.unk_id()
+
+    def id_of(self, piece: str) -> int:
+        """The id of a piece, control pieces too; `UserError` if there is none."""
+        found = self._processor.piece_to_id(piece)
+        if found == self.unk_id and piece != self._processor.id_to_piece(found):
+            raise UserError(f'the vocabulary {self.path} has no piece {piece!r}.')
+        return found
 
     @property
     def size(self) -> int:
@@ -126,7 +139,7 @@ class Tokenizer:
 
     def _known(self, ids: Iterable[SupportsIndex]) -> list[int]:
         size = self.size
-        return [i if 0 <= i < size else UNK_ID for i in map(operator.index, ids)]
+        return [i if 0 <= i < size else self.unk_id for i in map(operator.index, ids)]
 
 
 def _load(path: Path, content: bytes) -> sentencepiece.SentencePieceProcessor:
@@ -140,10 +153,10 @@ def _load(path: Path, content: bytes) -> sentencepiece.SentencePieceProcessor:
             f'{path} ({len(content)} bytes) is not a SentencePiece model, or was cut short.'
         ) from error
     found = processor.pad_id(), processor.eos_id(), processor.unk_id()
-    if found != (PAD_ID, EOS_ID, UNK_ID):
+    if found not in NUMBERINGS:
         raise UserError(
-            f'{path} has pad, eos, unk = {found}; this package needs '
-            f'{(PAD_ID, EOS_ID, UNK_ID)}. `vlm vocab` trains such a vocabulary.'
+            f'{path} has pad, eos, unk = {found}; this package needs {NUMBERINGS[0]}, or '
+            f"{NUMBERINGS[1]} as Gemma's. `vlm vocab` trains such a vocabulary."
         )
     return processor
 
@@ -159,6 +172,6 @@ def _unreadable(path: Path, error: OSError) -> str:
 def _location_ids(processor: sentencepiece.SentencePieceProcessor) -> list[int]:
     """Ids of the location pieces in order of their bin, up to the first that is absent."""
     ids = []
-    while (piece := processor.piece_to_id(LOCATION_PIECE.format(len(ids)))) != UNK_ID:
+    while (piece := processor.piece_to_id(LOCATION_PIECE.format(len(ids)))) != processor.unk_id():
         ids.append(piece)
     return ids

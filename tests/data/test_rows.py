@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm.data.rows import fusion_row, make_row, prefix_row, prompt_row, segments
+from vlm.data.rows import PromptForm, fusion_row, make_row, prefix_row, prompt_row, segments
 
 PREFIX_FEATURES = (
     'decoder_input_tokens',
@@ -46,6 +46,19 @@ def test_the_drawing_of_the_module():
         [1, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0],
         [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0],
     ]
+
+
+def test_paligemmas_form_of_prompts():
+    """<bos> is 2, the line break 9: they stand where the beginning of a row and EOS stood."""
+    form = PromptForm(bos_id=2, end_id=9)
+    row = prefix_row(ids(10, 11, 1, 12, 1), ids(20, 1, 21, 1), form)
+    assert row['decoder_input_tokens'].tolist() == [2, 10, 11, 9, 20, 2, 12, 9, 21]
+    assert row['decoder_target_tokens'].tolist() == [10, 11, 9, 20, 1, 12, 9, 21, 1]
+    plain = prefix_row(ids(10, 11, 1, 12, 1), ids(20, 1, 21, 1))
+    for name in ('loss_weights', 'prefix_mask', 'segment_ids'):
+        np.testing.assert_array_equal(row[f'decoder_{name}'], plain[f'decoder_{name}'])
+    asked = prompt_row(ids(10, 11, 1), form)
+    assert asked['decoder_input_tokens'].tolist() == [2, 10, 11, 9]
 
 
 def test_three_pairs_of_which_one_has_an_empty_answer():

@@ -13,8 +13,9 @@ from vlm.data.envelope import read_tag
 from vlm.data.frames import Frame, image_frame
 from vlm.data.image_files import MAX_PIXELS, ImageError
 from vlm.data.images import load_image
+from vlm.data.prompts import prompt_form
 from vlm.data.python_calls import numpy_function
-from vlm.data.rows import make_row
+from vlm.data.rows import PLAIN, PromptForm, make_row
 from vlm.errors import UserError, unknown_name
 from vlm.vocab import EOS_ID
 
@@ -70,6 +71,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         frame: Frame | None = None,
         pairs_share_row: bool = False,
         names: bool = False,
+        form: PromptForm | None = None,
         **options: Any,
     ):
         if wiring not in MODEL_FEATURES:
@@ -88,6 +90,12 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         )
         self._max_pixels = max_pixels
         self._frame = frame or image_frame()
+        self._form = form or prompt_form()
+        if wiring == 'fusion_encoder' and self._form != PLAIN:
+            raise UserError(
+                'prompts.prompt_form is for the wirings decoder_prefix and prefix_lm; in '
+                'fusion_encoder prompts go to an encoder and end with EOS.'
+            )
         # Rows are cut to their lengths here; SeqIO's assertions cost as much as laying them out.
         super().__init__(pack=False, **{'apply_length_check': False, **options})
 
@@ -111,7 +119,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         # One call into Python an example: a graph of small TensorFlow operations costs more.
         def make(files: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
             images, mask = self._load(files, lengths['images'])
-            row = make_row(self._wiring, inputs, targets, lengths)
+            row = make_row(self._wiring, inputs, targets, lengths, self._form)
             row['decoder_loss_weights'] *= mask.any()
             features = {'images': images, 'image_mask': mask, NAME: _name(files), **row}
             return [features[name] for name in names]

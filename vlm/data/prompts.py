@@ -2,14 +2,18 @@
 
 --gin.PROMPTS="{'easy_vqa': 'Q: {question} A:', 'vqav2': '@llava/vqa'}"
 
-What begins with '@' is the name of a published template.
+What begins with '@' is the name of a published template. `prompt_form` says with which tokens
+rows begin and prompts end (gin/models/paligemma_prompts.gin).
 """
 
 from collections.abc import Iterable, Mapping
 
 import gin
 
+from vlm.data.rows import PromptForm
+from vlm.data.vocabularies import task_vocabulary
 from vlm.errors import unknown_name
+from vlm.vocab import EOS_ID, PAD_ID
 
 # Other papers' prompts for the tasks whose default is PaliGemma's (arXiv 2407.07726).
 PUBLISHED = {
@@ -36,6 +40,23 @@ PUBLISHED = {
 def prompt_overrides(templates: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Templates by task name that replace the declared ones; bound by gin."""
     return templates or {}
+
+
+@gin.configurable(module='vlm.data.prompts')
+def prompt_form(bos: str | None = None, end: str | None = None) -> PromptForm:
+    """The form of prompts of this run, bound by gin.
+
+    Args:
+      bos: the piece of the vocabulary that rows begin with ('<bos>'); None for padding.
+      end: the piece that ends a prompt (a line break); None for EOS.
+
+    Raises `UserError` for a piece that the vocabulary does not have.
+    """
+    tokenizer = task_vocabulary().tokenizer
+    return PromptForm(
+        PAD_ID if bos is None else tokenizer.id_of(bos),
+        EOS_ID if end is None else tokenizer.id_of(end),
+    )
 
 
 def template(task: str, default: str) -> str:

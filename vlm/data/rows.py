@@ -10,8 +10,11 @@ image share it:
     prefix    1  1  1  1  0  1  1  1  0  0  0     positions that read BOS or the prompt
 
 In `fusion_encoder` the prompt goes to the text encoder and the row holds the answer alone.
+
+What begins a row and ends a prompt is a `PromptForm`: 0 and EOS as drawn, or tokens of their own.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,11 +25,26 @@ from vlm.vocab import EOS_ID
 Features = dict[str, np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True)
+class PromptForm:
+    """The ids that a row begins with and that a prompt ends with, in the prefix wirings.
+
+    PaliGemma was trained with <bos> and a line break (2407.07726, 3.1); the defaults are T5's.
+    """
+
+    bos_id: int = 0
+    end_id: int = EOS_ID
+
+
+PLAIN = PromptForm()
+
+
 def make_row(
     wiring: str,
     inputs: Int[np.ndarray, ' I'],
     targets: Int[np.ndarray, ' O'],
     lengths: Mapping[str, int],
+    form: PromptForm = PLAIN,
 ) -> Features:
     """The text features of one example, padded with 0 (or cut) to `lengths`.
 
@@ -35,13 +53,18 @@ def make_row(
       inputs: prompt ids, every prompt ended by EOS.
       targets: answer ids, likewise; empty where an answer is to be predicted.
       lengths: length of each feature; its keys are the features wanted.
+      form: of prompts; `fusion_encoder` has none but the plain one.
     """
-    build = fusion_row if wiring == 'fusion_encoder' else prefix_row
-    row = build(inputs, targets)
+    if wiring == 'fusion_encoder':
+        row = fusion_row(inputs, targets)
+    else:
+        row = prefix_row(inputs, targets, form)
     return {name: _fit(value, lengths[name]) for name, value in row.items()}
 
 
-def prefix_row(inputs: Int[np.ndarray, ' I'], targets: Int[np.ndarray, ' O']) -> Features:
+def prefix_row(
+    inputs: Int[np.ndarray, ' I'], targets: Int[np.ndarray, ' O'], form: PromptForm = PLAIN
+) -> Features:
     """Unpadded decoder row of prompts and answers, see the drawing at the top of this module."""
     segment = np.concatenate([segments(inputs), segments(targets)])
     is_answer = np.concatenate([np.zeros(len(inputs), bool), np.ones(len(targets), bool)])
@@ -51,9 +74,11 @@ def prefix_row(inputs: Int[np.ndarray, ' I'], targets: Int[np.ndarray, ' O']) ->
     segment, is_answer = segment[order], is_answer[order]
     first = np.ones(len(tokens), bool)
     first[1:] = segment[1:] != segment[:-1]
+    # Prompts come ended by EOS, which is also what tells them apart up to here.
+    tokens = np.where((tokens == EOS_ID) & ~is_answer, np.int32(form.end_id), tokens)
     before = _shift(tokens)
     return {
-        'decoder_input_tokens': np.where(first, 0, before).astype(np.int32),
+        'decoder_input_tokens': np.where(first, form.bos_id, before).astype(np.int32),
         'decoder_target_tokens': tokens,
         'decoder_loss_weights': is_answer.astype(np.float32),
         'decoder_prefix_mask': first | ~_shift(is_answer),
@@ -77,9 +102,9 @@ def segments(tokens: Int[np.ndarray, ' T']) -> Int[np.ndarray, ' T']:
     return np.cumsum(ends) - ends
 
 
-def prompt_row(inputs: Int[np.ndarray, ' I']) -> Features:
+def prompt_row(inputs: Int[np.ndarray, ' I'], form: PromptForm = PLAIN) -> Features:
     """A `prefix_row` to be answered: one position more, which holds the prompt's last token."""
-    row = prefix_row(inputs, np.array([EOS_ID], np.int32))
+    row = prefix_row(inputs, np.array([EOS_ID], np.int32), form)
     row['decoder_loss_weights'][-1] = 0.0
     return row
 

@@ -22,7 +22,6 @@ from vlm.vocab import (
     PAD_ID,
     TOKEN_PATTERN,
     TOKEN_REWRITE,
-    UNK_ID,
     Tokenizer,
 )
 
@@ -75,7 +74,7 @@ class SentencePieceVocabulary(seqio.Vocabulary):
 
     @property
     def unk_id(self) -> int:
-        return UNK_ID
+        return self.tokenizer.unk_id
 
     @property
     def _base_vocab_size(self) -> int:

@@ -118,7 +118,7 @@ class Predictor:
                 'encoder_input_tokens': _padded(ids, room),
                 'decoder_input_tokens': np.zeros(answer, np.int32),
             }
-        row = prompt_row(ids)
+        row = prompt_row(ids, self.serving.prompt_form)
         names = ('decoder_input_tokens', 'decoder_prefix_mask')
         return {name: _padded(row[name], room + answer) for name in names}
 

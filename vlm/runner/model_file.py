@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from vlm.boxes import BoxCodec
+from vlm.data.rows import PLAIN, PromptForm
 from vlm.nn.network import NetworkConfig
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
@@ -24,6 +25,7 @@ class Serving:
       prompts: prompt template by task.
       codecs: box codec by task, for tasks that answer with boxes.
       parameters: shape by name.
+      prompt_form: what rows begin and prompts end with.
     """
 
     network: NetworkConfig
@@ -32,6 +34,7 @@ class Serving:
     prompts: dict[str, str]
     codecs: dict[str, BoxCodec]
     parameters: dict[str, list[int]]
+    prompt_form: PromptForm = PLAIN
 
     def to_json(self) -> dict[str, Any]:
         content = dataclasses.asdict(self)
@@ -47,8 +50,9 @@ class Serving:
         vision = {k: tuple(v) if isinstance(v, list) else v for k, v in vision.items()}
         network |= {'vision': VitConfig(**vision), 'text': TextConfig(**text)}
         codecs = {task: BoxCodec(**codec) for task, codec in content['codecs'].items()}
-        fields = {**content, 'network': NetworkConfig(**network), 'codecs': codecs}
-        return cls(**fields)
+        form = PromptForm(**content.get('prompt_form', {}))  # runs of before the option
+        fields = {'network': NetworkConfig(**network), 'codecs': codecs, 'prompt_form': form}
+        return cls(**{**content, **fields})
 
 
 def parameter_shapes(params: Any) -> dict[str, list[int]]:

@@ -48,6 +48,7 @@ def export_program(
             _described(name, spec) for name, spec in zip(OUTPUTS, program.out_avals, strict=True)
         ],
         'image': serving.frame,
+        'prompt_end': serving.prompt_form.end_id,
     }
     (folder / CONVENTION).write_text(json.dumps(convention, indent=1) + '\n')
     return [folder / PROGRAM, weights]
@@ -95,6 +96,7 @@ def predict_function(serving: Serving, names: Sequence[str]) -> Predict:
         else:
             # As `vlm.data.rows` lays it out: position 0 reads the beginning of the row.
             row = jnp.pad(prompt, ((0, 0), (1, answer - 1)))
+            row = row.at[:, 0].set(serving.prompt_form.bos_id)
             length = 1 + jnp.sum(prompt != 0, axis=1, keepdims=True)
             batch['decoder_input_tokens'] = row
             batch['decoder_prefix_mask'] = jnp.arange(row.shape[1]) < length

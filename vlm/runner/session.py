@@ -16,7 +16,7 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.frames import image_frame
-from vlm.data.prompts import template
+from vlm.data.prompts import prompt_form, template
 from vlm.data.tasks import declared, spec_of
 from vlm.data.vocabularies import task_vocabulary
 from vlm.errors import UserError
@@ -124,6 +124,7 @@ def serving_of(session: Session) -> Serving:
         prompts={spec.name: template(spec.name, spec.prompt) for spec in specs},
         codecs={spec.name: spec.codec for spec in specs if spec.codec is not None},
         parameters=parameter_shapes(session.abstract_params),
+        prompt_form=prompt_form(),
     )
 
 
