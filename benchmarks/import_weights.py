@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -75,14 +75,19 @@ def main() -> None:
 def compare(folder: Path) -> None:
     """A line each for reading and importing, the best of three processes."""
     size = sum(path.stat().st_size for path in folder.glob('*.safetensors'))
-    print(f'{folder.name}: {size / 1e9:.2f} GB')
+    source, _ = open_checkpoint(str(folder))
+    largest = 4 * max(map(math.prod, source.shapes.values()))
+    print(f'{folder.name}: {size / 1e9:.2f} GB, the largest tensor {largest / 2**20:,.0f} MiB')
+    best = {}
     for how in ('load_file', 'import'):
         runs = [run(how, folder) for _ in range(3)]
-        seconds, peak = (min(each[key] for each in runs) for key in ('seconds', 'peak'))
+        best[how], peak = (min(each[key] for each in runs) for key in ('seconds', 'peak'))
         over = (peak - size) / 2**20
         print(
-            f'  {how:9}  {seconds:6.2f} s   peak {peak / 1e9:5.2f} GB, {over:+,.0f} MiB beside them'
+            f'  {how:9}  {best[how]:6.2f} s   peak {peak / 1e9:5.2f} GB, '
+            f'{over:+,.0f} MiB beside the tensors'
         )
+    print(f'  ratio of the times {best["import"] / best["load_file"]:.2f}')
 
 
 def run(how: str, folder: Path) -> dict[str, float]:
@@ -96,7 +101,7 @@ def measured(how: str, folder: Path) -> dict[str, float]:
     jnp.zeros(()).block_until_ready()
     config, part = network(folder)
     shapes = abstract(config) if how == 'import' else None
-    before, began = peak_bytes(), time.perf_counter()
+    before, began = forget_peak(), time.perf_counter()
     if how == 'import':
         kept = imported(folder, part, config, shapes)
         jax.block_until_ready(kept)
@@ -115,9 +120,15 @@ def imported(folder: Path, part: str, config: NetworkConfig, params: Any) -> lis
     return [x for x in jax.tree.leaves(load(params, plan, config)) if isinstance(x, jax.Array)]
 
 
+def forget_peak() -> int:
+    """Lets the peak of memory start from what is used now, which is returned (Linux only)."""
+    Path('/proc/self/clear_refs').write_text('5')
+    return peak_bytes()
+
+
 def peak_bytes() -> int:
-    """Of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most resident memory of this process since `forget_peak`."""
+    return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
 
 
 def network(folder: Path) -> tuple[NetworkConfig, str]:

@@ -13,6 +13,7 @@ from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 from vlm.weights import load, make_plan, summary
 from vlm.weights.fitting import can_fit, fit
+from vlm.weights.load import _contiguous
 from vlm.weights.source import Source
 from vlm.weights.table import Family, Row, linear
 
@@ -52,6 +53,13 @@ def source(tensors=TENSORS) -> Source:
 
 def plan(part='vision', *, tensors=TENSORS, family=FAMILY, config=CONFIG, **options):
     return make_plan(source(tensors), family, part, SHAPES, config, **options)
+
+
+def test_a_large_linear_layer_is_copied_in_tiles():
+    weight = np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)
+    copy = _contiguous(weight.T, np.dtype(np.float32))
+    assert copy.flags.c_contiguous and copy.base is None
+    np.testing.assert_array_equal(copy, weight.T)
 
 
 def test_a_scanned_stack_is_filled_layer_by_layer_and_other_parts_stay():

@@ -12,6 +12,7 @@ from vlm.weights.fitting import fit
 from vlm.weights.plan import Piece, Plan
 
 PyTree = Any
+TILE = 128
 
 
 def load(params: PyTree, plan: Plan, config: NetworkConfig) -> PyTree:
@@ -69,7 +70,22 @@ def _made(
     tensors = [plan.source.read(each) for each in piece.sources]
     # Half-precision sources are exact in float32, and sums of two tensors are taken there.
     made = piece.row.how(*(np.asarray(each, np.float32) for each in tensors))
-    return np.ascontiguousarray(fit(name, np.asarray(made), shape, grid), dtype)
+    return _contiguous(fit(name, np.asarray(made), shape, grid), dtype)
+
+
+def _contiguous(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in C order.
+
+    A linear layer of PyTorch comes transposed. Copied whole it misses the cache at every number; in
+    tiles it does not.
+    """
+    if array.ndim != 2 or not array.flags.f_contiguous or array.size <= TILE**2:
+        return np.ascontiguousarray(array, dtype)
+    copy = np.empty(array.shape, dtype)
+    for i in range(0, array.shape[0], TILE):
+        for j in range(0, array.shape[1], TILE):
+            copy[i : i + TILE, j : j + TILE] = array[i : i + TILE, j : j + TILE]
+    return copy
 
 
 def summary(plan: Plan) -> Mapping[str, Any]:

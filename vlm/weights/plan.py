@@ -1,6 +1,7 @@
 """What will be restored from a checkpoint into which parameter: decided from shapes alone."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from vlm.errors import UserError
 from vlm.nn.network import NetworkConfig
 from vlm.weights.fitting import can_fit
 from vlm.weights.source import Shape, Source
-from vlm.weights.table import Family, Row
+from vlm.weights.table import Conversion, Family, Row
 
 # The parameters that each part of a checkpoint may fill.
 PARTS = {
@@ -144,13 +145,19 @@ def _piece(name: str, shape: Shape, rows: Sequence[Row], source: Source) -> Piec
 
 
 def _converted_shape(row: Row, shapes: Sequence[Shape], source: Source, name: str) -> Shape:
-    arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
     try:
-        return tuple(jax.eval_shape(row.how, *arguments).shape)
+        return _shape_made(row.how, tuple(shapes))
     except (TypeError, ValueError) as error:
         raise UserError(
             f'{source.path}: {row.theirs} of the shapes {list(shapes)} makes no {name}.'
         ) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape_made(how: Conversion, shapes: tuple[Shape, ...]) -> Shape:
+    # The layers of a stack ask the same; tracing costs as much as reading a small tensor.
+    arguments = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    return tuple(jax.eval_shape(how, *arguments).shape)
 
 
 def _remedy(name: str, have: Shape) -> str:

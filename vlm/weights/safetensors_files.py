@@ -31,11 +31,28 @@ def open_safetensors(folder: Path) -> Source:
                 raise UserError(f'{path} and {file_of[name].name} both hold the tensor {name!r}.')
             shapes[name], file_of[name] = shape, path
 
-    def read(name: str) -> np.ndarray:
-        with _opened(file_of[name]) as file:
-            return file.get_tensor(name)
+    reader = _Reader()
+    return Source(str(folder), shapes, lambda name: reader.read(file_of[name], name))
 
-    return Source(str(folder), shapes, read)
+
+class _Reader:
+    """Tensors of several files, of which one is open at a time.
+
+    Files are mapped, and what was read of a map counts as memory of the process until it is closed;
+    so it is opened anew now and then.
+    """
+
+    REOPENED_AFTER = 1 << 26  # bytes
+
+    def __init__(self):
+        self._path, self._file, self._count = None, None, 0
+
+    def read(self, path: Path, name: str) -> np.ndarray:
+        if path != self._path or self._count > self.REOPENED_AFTER:
+            self._path, self._file, self._count = path, _opened(path), 0
+        tensor = self._file.get_tensor(name)
+        self._count += tensor.nbytes
+        return tensor
 
 
 def _files(folder: Path) -> list[Path]:
