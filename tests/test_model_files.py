@@ -149,8 +149,8 @@ FAMILIES = {
     'paligemma2_10b': ('412.4 M', 256, by_hand('gemma2_9b', 257_152), None, '9.66 G'),
     'locca_b16': ('85.80 M', 196, by_hand('captioner_b') + 768, None, None),
     'locca_l14': ('303.3 M', 256, by_hand('captioner_l') + 1024, None, None),
-    'cappa_b16': ('85.80 M', 196, by_hand('captioner_b') + 768, None, None),
-    'cappa_l14': ('303.3 M', 256, by_hand('captioner_l') + 1024, None, None),
+    'cappa_b16': ('85.80 M', 196, by_hand('captioner_b') + 2 * 768 + 32_000, None, None),
+    'cappa_l14': ('303.3 M', 256, by_hand('captioner_l') + 2 * 1024 + 32_000, None, None),
     'lit_decoder_b16': ('85.80 M', 196, by_hand('captioner_b'), None, None),
     'lit_decoder_l16': ('303.3 M', 196, by_hand('captioner_b'), None, None),
 }
@@ -211,7 +211,7 @@ def test_locca_predicts_captions_at_once_and_nothing_else():
 def test_every_file_is_tested():
     folder = gin_dir() / 'models'
     files = {str(path.relative_to(folder).with_suffix('')) for path in folder.rglob('*.gin')}
-    parts = {'base', 'tiny', 'text/t5', 'text/gemma', 'text/gemma2', 'text/captioner'}
+    parts = {'base', 'tiny', 'paligemma_prompts', 'text/t5', 'text/gemma', 'text/gemma2', 'text/captioner'}
     vision = {name for name in files if name.startswith('vit/')}
     tested = {*FAMILIES, *TINY, 'pix2struct_base', 'pix2struct_large'}
     assert files - parts - vision == tested | {f'text/{name}' for name in SIZES}

@@ -291,6 +291,32 @@ def test_logits_stay_below_their_cap(tied):
     np.testing.assert_allclose(logits(cfg), 2 * np.tanh(plain / 2), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('scan', [False, True])
+def test_a_window_in_every_second_block(scan):
+    """What a token that is far away changes: nothing through a local block, all behind a prefix."""
+    cfg = dataclasses.replace(CONFIG, num_layers=1, attention_window=2, scan_layers=scan)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, WIDTH)), jnp.float32)
+    mask, first = jnp.tril(jnp.ones((1, 1, 5, 5), bool)), jnp.arange(5)[None] < 4
+
+    def moved(cfg, prefix=None):
+        """Which of five tokens a change of the first reaches."""
+        stack = Decoder(cfg, cross=False)
+        params = random_params(stack, x, None, None, mask)
+        run = functools.partial(stack.apply, {'params': params}, prefix=prefix)
+        before, after = (run(y, None, None, mask)[0] for y in (x, x.at[0, 0].add(1.0)))
+        return np.abs(np.asarray(after - before)).max((0, 2)) > 1e-6
+
+    assert moved(cfg).tolist() == [True, True, False, False, False]
+    assert moved(cfg, first).tolist() == [True, True, True, True, False]
+    # The second block sees all again.
+    assert moved(dataclasses.replace(cfg, num_layers=2)).all()
+
+
+def test_a_window_of_nothing():
+    with pytest.raises(UserError, match='attention_window = 0'):
+        dataclasses.replace(CONFIG, attention_window=0)
+
+
 @pytest.mark.parametrize('option', ['attention_softcap', 'logit_softcap'])
 def test_a_cap_must_be_above_zero(option):
     with pytest.raises(UserError, match=f'{option} = 0.0'):

@@ -2,6 +2,7 @@
 
 import math
 
+import gin
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,16 @@ from vlm.errors import UserError
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import Vit, VitConfig
-from vlm.weights import open_checkpoint
+from vlm.runner.config import GinFlags
+from vlm.runner.config import load as load_gin
+from vlm.runner.state import flat_names
+from vlm.weights import make_plan, open_checkpoint
+from vlm.weights.big_vision import _family
+from vlm.weights.families.bv_vit import canonical
+from vlm.weights.source import Source
 
 from miniature import GEMMA
-from parity import assert_close, imported
+from parity import abstract_params, assert_close, imported
 
 WIDTH, HEADS, HEAD, HIDDEN, LAYERS = 12, 3, 4, 20, 2
 VISION = VitConfig((8, 8), 4, width=WIDTH, num_layers=LAYERS, num_heads=HEADS, mlp_dim=HIDDEN)
@@ -361,3 +368,50 @@ def test_cappa_of_fewer_positions_and_without_its_mask_token(tmp_path):
     assert plan.restored['position_embedder/embedding'][0].fitted_from == (6, WIDTH)
     assert 'mask_embedder' not in params and not plan.unused
     assert isinstance(table, jax.Array)
+
+
+def cappa_b16() -> dict:
+    """Shapes of big_vision's configs/proj/cappa/pretrain.py: 64 tokens, no biases in blocks."""
+    shapes = {'pos_embedding_decoder': (1, 64, 768), 'encoder/pos_embedding': (1, 196, 768)}
+    shapes |= {'encoder/embedding/kernel': (16, 16, 3, 768), 'encoder/embedding/bias': (768,)}
+    shapes |= {f'encoder/Transformer/encoder_norm/{each}': (768,) for each in ('scale', 'bias')}
+    heads, joined = (768, 12, 64), (12, 64, 768)
+    for i in range(12):
+        block = f'encoder/Transformer/encoderblock_{i}/'
+        for norm in ('LayerNorm_0', 'LayerNorm_1'):
+            shapes |= {f'{block}{norm}/{each}': (768,) for each in ('scale', 'bias')}
+        attention = f'{block}MultiHeadDotProductAttention_0/'
+        for part in ('query', 'key', 'value'):
+            shapes |= {f'{attention}{part}/kernel': heads, f'{attention}{part}/bias': (12, 64)}
+        shapes |= {f'{attention}out/kernel': joined, f'{attention}out/bias': (768,)}
+        for dense, shape in (('Dense_0', (768, 3072)), ('Dense_1', (3072, 768))):
+            shapes[f'{block}MlpBlock_0/{dense}/kernel'] = shape
+            shapes[f'{block}MlpBlock_0/{dense}/bias'] = shape[1:]
+    for i in range(6):
+        block = f'decoder/EncDecBlock{i}/'
+        shapes |= {f'{block}LayerNorm{n}/scale': (768,) for n in (1, 2, 3)}
+        for kind in ('SelfAttn', 'CrossAttn'):
+            shapes |= {f'{block}{kind}/{part}/kernel': heads for part in ('query', 'key', 'value')}
+            shapes[f'{block}{kind}/out/kernel'] = joined
+        shapes[f'{block}MLP/Dense_0/kernel'] = (768, 3072)
+        shapes[f'{block}MLP/Dense_1/kernel'] = (3072, 768)
+    shapes['decoder/EmbedTargets/embedding'] = (32_001, 768)
+    shapes |= {f'decoder/LayerNorm/{each}': (768,) for each in ('scale', 'bias')}
+    return shapes | {
+        'decoder/LogitsDense/kernel': (768, 32_000),
+        'decoder/LogitsDense/bias': (32_000,),
+    }
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_the_gin_file_of_cappa_fits_the_published_model(scan, clean_gin):
+    """Every tensor has its parameter and every parameter its tensor, by shapes alone."""
+    scanned = [f'{scope}.scan_layers = {scan}' for scope in ('t5.TextConfig', 'vit.VitConfig')]
+    load_gin(GinFlags(['models/cappa_b16.gin'], [], scanned))
+    config = gin.get_configurable(NetworkConfig)()
+    names = {f'params/{name}': shape for name, shape in cappa_b16().items()}
+    source = canonical(Source('cappa_b16.npz', names, lambda name: None))
+    shapes = flat_names(abstract_params(config))
+    shapes = {name: leaf.shape for name, leaf in shapes.items()}
+    plan = make_plan(*_family(source), 'model', shapes, config)
+    assert not plan.new and not plan.unused and plan.restored.keys() == shapes.keys()

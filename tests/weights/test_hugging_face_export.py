@@ -11,7 +11,8 @@ import pytest
 from vlm.errors import UserError
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
-from vlm.nn.vit import VitConfig
+from vlm.nn.vit import Vit, VitConfig
+from vlm.runner.state import nested
 from vlm.weights.hugging_face_export import export_hugging_face, unrolled
 
 from parity import abstract_params, assert_close, imported
@@ -25,7 +26,12 @@ GEMMA = {
     'scale_embedding': True,
     'tied_embedding': True,
 }
-SECOND = {'post_norms': True, 'attention_softcap': 4.0, 'logit_softcap': 3.0}
+SECOND = {
+    'post_norms': True,
+    'attention_window': 2,
+    'attention_softcap': 4.0,
+    'logit_softcap': 3.0,
+}
 SIZES = {'num_heads': 4, 'mlp_dim': 36}
 NETWORKS = {
     'paligemma': NetworkConfig(
@@ -51,6 +57,26 @@ NETWORKS = {
             **SIZES,
         ),
         'fusion_encoder',
+    ),
+    'vit': NetworkConfig(
+        dataclasses.replace(VISION, num_registers=1, activation='gelu_exact'),
+        TextConfig(60, 20, 1, 1, head_dim=6, **SIZES),
+        'fusion_encoder',
+    ),
+    'pix2struct': NetworkConfig(
+        dataclasses.replace(
+            VISION,
+            image_size=(16, 24),
+            gated_mlp=True,
+            norm='rms_norm',
+            qkv_bias=False,
+            use_bias=False,
+            scaled_attention=False,
+            positions='rows_columns',
+            standardize_pixels=True,
+        ),
+        TextConfig(60, 24, 2, head_dim=6, **SIZES),
+        connector=False,
     ),
 }
 
@@ -80,7 +106,7 @@ def test_exported_and_imported_again_bit_for_bit(tmp_path, name):
             if key in plan.restored:
                 np.testing.assert_array_equal(leaf, params[key])
                 compared += 1
-    # All but the connector, which neither a tower nor a T5 has.
+    # All but the connector, which neither a tower nor a T5 has; Pix2Struct has none.
     assert compared == len(params) - (0 if parts == ['model'] else 2)
 
 
@@ -93,6 +119,29 @@ def test_a_network_that_transformers_lacks_is_named(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_pix2struct_has_no_connector(tmp_path):
+    config = dataclasses.replace(NETWORKS['pix2struct'], connector=True)
+    with pytest.raises(UserError, match='no place for the parameter connector/projection'):
+        export_hugging_face(unrolled(random_flat(config)), config, tmp_path / 'out')
+
+
+@pytest.mark.parity
+def test_the_reference_reads_a_vit(tmp_path, quick_compilation):
+    torch = pytest.importorskip('torch', reason='needs the extra parity')
+    transformers = pytest.importorskip('transformers', reason='needs the extra parity')
+    config = NETWORKS['vit']
+    flat = random_flat(config)
+    folder = export_hugging_face(unrolled(flat), config, tmp_path / 'out')[0]
+    model = transformers.ViTModel.from_pretrained(
+        folder, add_pooling_layer=False, attn_implementation='eager'
+    )
+    images = np.random.default_rng(2).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = model(torch.from_numpy(images).permute(0, 3, 1, 2)).last_hidden_state[:, 1:]
+    params = nested(flat)['vision']
+    assert_close(Vit(config.vision).apply({'params': params}, jnp.asarray(images)), theirs)
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize('name', ['paligemma2', 't5'])
 def test_the_reference_reads_it(tmp_path, name):
@@ -101,13 +150,7 @@ def test_the_reference_reads_it(tmp_path, name):
     config = NETWORKS[name]
     flat = random_flat(config)
     written = export_hugging_face(unrolled(flat), config, tmp_path / 'out')
-    params: dict = {}
-    for key, value in flat.items():
-        *path, last = key.split('/')
-        node = params
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = value
+    params = nested(flat)
     tokens = np.random.default_rng(1).integers(3, 50, (2, 5)).astype(np.int32)
     pixels = np.random.default_rng(2).integers(0, 256, (2, 1, 16, 16, 3), np.uint8)
     batch = {

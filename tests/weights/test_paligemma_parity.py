@@ -40,8 +40,9 @@ FLAVOURS = {
             'query_pre_attn_scalar': 7,
             'attn_logit_softcapping': 4.0,
             'final_logit_softcapping': 3.0,
+            'sliding_window': 3,
         },
-        {'num_kv_heads': 2, 'post_norms': True, **CAPS},
+        {'num_kv_heads': 2, 'post_norms': True, 'attention_window': 3, **CAPS},
     ),
 }
 IMAGE = 59  # the reference's stand-in for a visual token

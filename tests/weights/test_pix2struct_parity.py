@@ -11,6 +11,8 @@ from vlm.model import VisionTextModel
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
+from vlm.runner.state import flat_names
+from vlm.weights.hugging_face_export import export_hugging_face
 
 from parity import assert_close, imported, randomised, saved
 
@@ -123,3 +125,18 @@ def test_states_logits_loss_and_greedy_answers(tmp_path):
     wanted = np.pad(new, ((0, 0), (0, 32 - new.shape[1])))
     np.testing.assert_array_equal(np.asarray(predict(params, row)), wanted)
     assert len(np.unique(wanted)) > 10
+
+
+def test_the_reference_reads_what_is_exported(tmp_path):
+    theirs = reference()
+    config = NetworkConfig(VISION, TEXT, connector=False)
+    params, _ = imported(saved(theirs, tmp_path / 'theirs'), 'model', config)
+    (folder,) = export_hugging_face(flat_names(params), config, tmp_path / 'ours')
+    again = transformers.Pix2StructForConditionalGeneration.from_pretrained(folder).eval()
+    shifted = torch.from_numpy(np.random.default_rng(1).integers(2, 50, (20, 7)))
+    patches = flattened_patches()
+    with torch.no_grad():
+        logits, wanted = (
+            model(patches, decoder_input_ids=shifted).logits for model in (again, theirs)
+        )
+    np.testing.assert_array_equal(logits, wanted)

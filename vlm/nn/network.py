@@ -38,6 +38,8 @@ class NetworkConfig:
     over [visual tokens ; prompt ; answer] (PaliGemma); `pairs_share_row` lets several pairs of an
     image be one row of it, and then the image does not see the prompts (see `vlm.nn.masks`).
 
+    `connector` is a linear layer between the vision encoder and the text side; CapPa and Pix2Struct
+    have none.
     `freeze_vision` keeps the vision encoder as it is.
     `memory_positions` adds a sin-cos grid to the visual tokens once more where the text side gets
     them, as DETR does (2005.12872): a decoder that must find things learns where they are sooner.
@@ -48,6 +50,7 @@ class NetworkConfig:
     wiring: str = 'decoder_prefix'
     pairs_share_row: bool = False
     freeze_vision: bool = False
+    connector: bool = True
     memory_positions: bool = False
 
     def __post_init__(self):
@@ -61,6 +64,11 @@ class NetworkConfig:
                 'NetworkConfig.memory_positions adds a grid to the visual tokens; those that '
                 f'VitConfig.patch_merger_tokens = {self.vision.patch_merger_tokens} leaves have no '
                 'place in it: bind one of the two to False or 0.'
+            )
+        if not self.connector and self.vision.width != self.text.width:
+            raise UserError(
+                f'NetworkConfig.connector = False: VitConfig.width = {self.vision.width} must then '
+                f'be TextConfig.width = {self.text.width}.'
             )
         if self.wiring not in WIRINGS:
             raise unknown_name('wiring', self.wiring, WIRINGS, 'NetworkConfig.wiring')
@@ -100,7 +108,8 @@ class VisionTextNetwork(nn.Module):
     def setup(self):
         cfg = self.config
         self.vision = Vit(cfg.vision)
-        self.connector = Connector(cfg.text.width, cfg.text.dtype)
+        if cfg.connector:
+            self.connector = Connector(cfg.text.width, cfg.text.dtype)
         self.token_embedder = token_table(cfg.text)
         if cfg.text.mask_token:
             self.mask_embedder = mask_row(cfg.text)
@@ -120,7 +129,7 @@ class VisionTextNetwork(nn.Module):
         tokens = self.vision(flat.astype(jnp.float32) / 127.5 - 1.0, deterministic)
         if self.config.freeze_vision:
             tokens = jax.lax.stop_gradient(tokens)
-        tokens = self.connector(tokens)
+        tokens = self.connector(tokens) if self.config.connector else tokens
         if self.config.memory_positions:
             grid = sincos_2d(*self.config.vision.grid, tokens.shape[-1])
             tokens = tokens + jnp.asarray(grid, tokens.dtype)
@@ -205,7 +214,7 @@ class VisionTextNetwork(nn.Module):
         else:
             at = Positions(positions, positions)
         return self.decoder(
-            x, memory.keys_values, memory.mask, mask, caches, index, deterministic, at
+            x, memory.keys_values, memory.mask, mask, caches, index, deterministic, at, prompt
         )
 
     def _run_with_visual(
@@ -221,14 +230,16 @@ class VisionTextNetwork(nn.Module):
         visual = memory.mask[:, 0, 0]
         before = jnp.cumsum(visual, axis=1)
         positions = jnp.concatenate([before - 1, before[:, -1:] + positions], axis=1)
-        prompt = None if self.config.pairs_share_row else prompt
+        shown = None if self.config.pairs_share_row else prompt
+        prefix = jnp.zeros(x.shape[:2], bool) if prompt is None else prompt
         states, caches = self.decoder(
             jnp.concatenate([memory.tokens, x], axis=1),
             None,
             None,
-            masks.with_visual(mask, memory.mask, prompt),
+            masks.with_visual(mask, memory.mask, shown),
             deterministic=deterministic,
             at=Positions(positions, positions),
+            prefix=jnp.concatenate([jnp.ones_like(visual), prefix], axis=1),
         )
         return states[:, visual.shape[1] :], caches
 

@@ -59,6 +59,9 @@ class TextConfig:
       logits_bias: a bias of the output layer (CapPa).
       post_norms: normalises what each attention and MLP returns, too, before it is added (Gemma 2,
         2408.00118, 2).
+      attention_window: in every second block, from the first, a token of the decoder sees only the
+        last so many, itself included (Gemma 2, 2408.00118, 2); a prompt's tokens see all of it, as
+        in `transformers`. None: all see all.
       attention_softcap: bounds attention scores smoothly (Gemma 2: 50); None does not.
       logit_softcap: bounds the scores over the vocabulary likewise (Gemma 2: 30).
       tied_embedding: the token table is the output layer too. It then gives logits of the same size
@@ -91,6 +94,7 @@ class TextConfig:
     final_norm: str | None = None
     logits_bias: bool = False
     post_norms: bool = False
+    attention_window: int | None = None
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     dtype: Dtype = jnp.float32
@@ -100,6 +104,11 @@ class TextConfig:
         for option in ('attention_softcap', 'logit_softcap'):
             if (cap := getattr(self, option)) is not None and cap <= 0:
                 raise UserError(f'TextConfig.{option} = {cap} must be above 0, or None.')
+        if self.attention_window is not None and self.attention_window < 1:
+            raise UserError(
+                f'TextConfig.attention_window = {self.attention_window} must be at least 1, or '
+                'None.'
+            )
         if self.activation not in ACTIVATIONS:
             raise UserError(
                 f'TextConfig.activation = {self.activation!r} is not one of '
@@ -304,14 +313,20 @@ class DecoderBlock(nn.Module):
         rotation: Int[Array, '#B T'] | None = None,
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
+        near: Bool[Array, '#B 1 T S'] | None = None,
+        local: Bool[Array, ''] | None = None,
     ) -> tuple[Float[Array, 'B T D'], KeyValue]:
         """Returns the output and the self-attention's keys and values, `cache` updated if given.
+
+        A `local` block sees those keys alone that are `near`.
 
         Without a mask, `x` is a memory: returns it and the cross-attention's keys and values, which
         are needed once an image. (A scanned block has no method but this.)
         """
         if mask is None:
             return x, self.cross_attention.keys_values(x)
+        if near is not None:
+            mask = mask & (near | ~local)
         y = self.self_attention_norm(x)
         own = self.self_attention.keys_values(y, rotation)
         if cache is not None:
@@ -339,7 +354,7 @@ class Decoder(nn.Module):
         cfg = self.config
         block = rematerialised(DecoderBlock, cfg.remat, scanned=cfg.scan_layers, deterministic=9)
         if cfg.scan_layers:
-            in_axes = (0, 0, *[nn.broadcast] * 6)
+            in_axes = (0, 0, *[nn.broadcast] * 7, 0)
             self.layers = scanned(block, cfg.num_layers, in_axes)(cfg, self.cross)
         else:
             self.layers = [block(cfg, self.cross) for _ in range(cfg.num_layers)]
@@ -353,7 +368,7 @@ class Decoder(nn.Module):
 
     def memory_keys_values(self, memory: Float[Array, 'B S D']) -> list[KeyValue]:
         """Cross-attention keys and values of every layer."""
-        return self._run(memory, None, None, *[None] * 4, 0, True)[1]
+        return self._run(memory, None, None, *[None] * 4, 0, True, None)[1]
 
     def _run(
         self,
@@ -363,13 +378,16 @@ class Decoder(nn.Module):
         *shared: Any,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
         """All blocks, and what each returned beside its output."""
+        local = None
+        if self.config.attention_window is not None:
+            local = jnp.arange(self.config.num_layers) % 2 == 0
         if self.config.scan_layers:
-            x, stack = self.layers(x, _stacked(memory), _stacked(caches), *shared)
+            x, stack = self.layers(x, _stacked(memory), _stacked(caches), *shared, local)
             return x, [jax.tree.map(lambda a, i=i: a[i], stack) for i in range(len(stack.key))]
         outputs = []
         for i, layer in enumerate(self.layers):
-            own = (None if part is None else part[i] for part in (memory, caches))
-            x, output = layer(x, *own, *shared)
+            own = [None if part is None else part[i] for part in (memory, caches, local)]
+            x, output = layer(x, *own[:2], *shared, own[2])
             outputs.append(output)
         return x, outputs
 
@@ -383,15 +401,18 @@ class Decoder(nn.Module):
         index: Int[Array, ''] | int = 0,
         deterministic: bool = True,
         at: Positions | None = None,
+        prefix: Bool[Array, 'B T'] | None = None,
     ) -> tuple[Float[Array, 'B T D'], list[KeyValue]]:
         """Runs the stack on tokens at slots `index .. index + T - 1` of rows of S slots.
 
-        `at` says where they stand if not at these slots.
+        `at` says where they stand if not at these slots. No window bounds what tokens of the
+        `prefix` see.
         """
         at = at or slots(x.shape[1], mask.shape[-1], index)
         bias, rotation = _of_positions(self.config, self.relpos_bias, at)
         x = self.drop(placed(x, 'batch', 'length', 'embed'), deterministic=deterministic)
-        shared = bias, mask, memory_mask, rotation, index, deterministic
+        near = _near(at, self.config.attention_window, prefix)
+        shared = bias, mask, memory_mask, rotation, index, deterministic, near
         x, updated = self._run(x, memory, caches, *shared)
         return self.drop(self.norm(x), deterministic=deterministic), updated
 
@@ -405,6 +426,16 @@ class Decoder(nn.Module):
             logits = embed.attend(x * jnp.asarray(scale, x.dtype))
         logits = softcap(logits, cfg.logit_softcap)
         return placed(logits, 'batch', 'length', 'vocab')
+
+
+def _near(
+    at: Positions, window: int | None, prefix: Bool[Array, 'B T'] | None
+) -> Bool[Array, '#B 1 T S'] | None:
+    """Which keys a local block may show to a query."""
+    if window is None:
+        return None
+    near = at.query[:, :, None] - at.key[:, None, :] < window
+    return (near if prefix is None else near | prefix[:, :, None])[:, None]
 
 
 def _stacked(parts: list[KeyValue] | None) -> KeyValue | None:

@@ -4,6 +4,7 @@ The configuration is made of ours and read back by the family's own module: wher
 other options than the network has, `transformers` has no such network, and the options are named.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +18,14 @@ from vlm.errors import UserError
 from vlm.nn.network import NetworkConfig
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
-from vlm.weights.families import hf_paligemma, hf_siglip, hf_t5
+from vlm.weights.families import (
+    hf_gemma,
+    hf_paligemma,
+    hf_pix2struct,
+    hf_siglip,
+    hf_t5,
+    hf_vit,
+)
 from vlm.weights.plan import PARTS
 from vlm.weights.safetensors_files import SINGLE
 from vlm.weights.source import Source
@@ -36,7 +44,9 @@ ACTIVATIONS = {
 def export_hugging_face(
     params: Mapping[str, Any], config: NetworkConfig, folder: Path
 ) -> list[Path]:
-    """Writes PaliGemma as one folder, other networks as `vision` (SigLIP) and `text` (T5).
+    """Writes PaliGemma and Pix2Struct as one folder, others as `vision` and `text`.
+
+    `vision` is a ViT if there is a register, its class token, or else SigLIP; `text` is a T5.
 
     Args:
       params: array by name, stacks unrolled.
@@ -49,37 +59,87 @@ def export_hugging_face(
     Raises:
       UserError: `transformers` has no network with these options; nothing is written.
     """
+    jobs = _jobs(config, folder)
+    made = [_converted(params, config, job) for job in jobs]
+    for job, tensors in zip(jobs, made, strict=True):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / 'config.json').write_text(json.dumps(job.config, indent=1) + '\n')
+        save_file(tensors, job.folder / SINGLE, metadata={'format': 'pt'})
+    return [job.folder for job in jobs]
+
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A folder to write.
+
+    Attributes:
+      part: of the network, a key of `PARTS`.
+      config: its config.json.
+      family: reads such a folder.
+      joined: tensors that no row alone gives back; takes away what they are made of.
+    """
+
+    folder: Path
+    part: str
+    config: Mapping[str, Any]
+    family: Callable[[Mapping[str, Any], Source], Family]
+    joined: Callable[[Arrays], Arrays] = lambda params: {}
+
+
+def _jobs(config: NetworkConfig, folder: Path) -> list[_Job]:
     if config.wiring == 'prefix_lm':
-        jobs = [(folder, 'model', _paligemma(config), hf_paligemma.family)]
+        return [_Job(folder, 'model', _paligemma(config), hf_paligemma.family)]
+    if config.wiring == 'decoder_prefix' and config.vision.positions == 'rows_columns':
+        made = _pix2struct(config)
+        return [_Job(folder, 'model', made, hf_pix2struct.family, _patches_and_grid)]
+    if config.vision.num_registers == 1:
+        jobs = [
+            _Job(folder / 'vision', 'vision', _vit(config.vision), hf_vit.family, _class_token)
+        ]
     else:
-        jobs = [(folder / 'vision', 'vision', _siglip(config.vision), hf_siglip.family)]
-        if config.wiring == 'fusion_encoder':
-            jobs.append((folder / 'text', 'text', _t5(config.text), hf_t5.family))
-    made = [_converted(params, config, part, theirs, family) for _, part, theirs, family in jobs]
-    for (target, _, theirs, _), tensors in zip(jobs, made, strict=True):
-        target.mkdir(parents=True, exist_ok=True)
-        (target / 'config.json').write_text(json.dumps(theirs, indent=1) + '\n')
-        save_file(tensors, target / SINGLE, metadata={'format': 'pt'})
-    return [target for target, *_ in jobs]
+        jobs = [_Job(folder / 'vision', 'vision', _siglip(config.vision), hf_siglip.family)]
+    if config.wiring == 'fusion_encoder':
+        jobs.append(_Job(folder / 'text', 'text', _t5(config.text), hf_t5.family))
+    return jobs
 
 
-def _converted(
-    params: Mapping[str, Any],
-    config: NetworkConfig,
-    part: str,
-    theirs: Mapping[str, Any],
-    family_of: Callable[[Mapping[str, Any], Source], Family],
-) -> dict[str, np.ndarray]:
-    names = {'lm_head.weight': ()} if not config.text.tied_embedding else {}
-    family = family_of(theirs, Source('this run', names, lambda name: None))
-    _check(family, part, config)
-    tensors = {}
-    for name, value in params.items():
-        if name.startswith(PARTS[part]):
-            row, layer = _row(name, family)
-            (source,) = row.sources(layer)
-            tensors[source] = np.ascontiguousarray(INVERSES[row.how](np.asarray(value)))
-    return tensors
+def _converted(params: Mapping[str, Any], config: NetworkConfig, job: _Job) -> Arrays:
+    own = {k: np.asarray(v) for k, v in params.items() if k.startswith(PARTS[job.part])}
+    tensors = job.joined(own)
+    names = {name: tensor.shape for name, tensor in tensors.items()}
+    if not config.text.tied_embedding:
+        names['lm_head.weight'] = ()
+    family = job.family(job.config, Source('this run', names, lambda name: None))
+    _check(family, job.part, config)
+    for name, value in own.items():
+        row, layer = _row(name, family)
+        (source,) = row.sources(layer)
+        tensors[source] = INVERSES[row.how](value)
+    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _class_token(params: Arrays) -> Arrays:
+    """ViT's: the position is in the token already, so that of the table is 0."""
+    token, table = params.pop('vision/registers'), params.pop('vision/position_embedding')
+    return {
+        'embeddings.cls_token': token[None],
+        'embeddings.position_embeddings': np.concatenate([np.zeros_like(token), table])[None],
+    }
+
+
+def _patches_and_grid(params: Arrays) -> Arrays:
+    """Pix2Struct's: patches as rows, tables of as many rows as columns that count from 1."""
+    kernel = params.pop('vision/patch_embed/kernel')
+    tables = {each: params.pop(f'vision/{each}_embedding') for each in ('row', 'column')}
+    most = max(map(len, tables.values()))
+    made = {'encoder.embeddings.patch_projection.weight': kernel.reshape(-1, kernel.shape[-1]).T}
+    for each, table in tables.items():
+        padded = np.pad(table, ((1, most - len(table)), (0, 0)))
+        made[f'encoder.embeddings.{each}_embedder.weight'] = padded
+    return made
 
 
 def _check(family: Family, part: str, config: NetworkConfig) -> None:
@@ -115,13 +175,29 @@ def unrolled(params: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _vit(vision: VitConfig) -> dict[str, Any]:
+    return {
+        'architectures': ['ViTModel'],
+        'model_type': 'vit',
+        **_tower(vision, 'ViT'),
+        'qkv_bias': vision.qkv_bias,
+    }
+
+
 def _siglip(vision: VitConfig) -> dict[str, Any]:
-    height, width = vision.image_size
-    if height != width:
-        raise UserError(f'transformers has no SigLIP for images of {height} x {width}: not square.')
     return {
         'architectures': ['SiglipVisionModel'],
         'model_type': 'siglip_vision_model',
+        **_tower(vision, 'SigLIP'),
+        'vision_use_head': False,
+    }
+
+
+def _tower(vision: VitConfig, title: str) -> dict[str, Any]:
+    height, width = vision.image_size
+    if height != width:
+        raise UserError(f'transformers has no {title} for images of {height} x {width}: not square.')
+    return {
         'hidden_size': vision.width,
         'num_hidden_layers': vision.num_layers,
         'num_attention_heads': vision.num_heads,
@@ -130,7 +206,43 @@ def _siglip(vision: VitConfig) -> dict[str, Any]:
         'patch_size': vision.patch_size,
         'hidden_act': ACTIVATIONS[vision.activation],
         'layer_norm_eps': vision.norm_epsilon,
-        'vision_use_head': False,
+    }
+
+
+def _pix2struct(config: NetworkConfig) -> dict[str, Any]:
+    vision, text = config.vision, config.text
+    return {
+        'architectures': ['Pix2StructForConditionalGeneration'],
+        'model_type': 'pix2struct',
+        'tie_word_embeddings': False,
+        'vision_config': {
+            'hidden_size': vision.width,
+            'patch_embed_hidden_size': 3 * vision.patch_size**2,
+            'd_ff': vision.mlp_dim,
+            'd_kv': vision.width // vision.num_heads,
+            'num_hidden_layers': vision.num_layers,
+            'num_attention_heads': vision.num_heads,
+            'dense_act_fn': ACTIVATIONS[vision.activation],
+            'layer_norm_eps': vision.norm_epsilon,
+            'seq_len': 1 + max(vision.grid),
+        },
+        'text_config': {
+            'vocab_size': text.vocab_size,
+            'hidden_size': text.width,
+            'd_kv': text.head_dim,
+            'd_ff': text.mlp_dim,
+            'num_layers': text.num_layers,
+            'num_heads': text.num_heads,
+            'dense_act_fn': ACTIVATIONS[text.activation],
+            'layer_norm_epsilon': text.norm_epsilon,
+            'relative_attention_num_buckets': text.relative_buckets,
+            'relative_attention_max_distance': text.relative_max_distance,
+            'is_decoder': True,
+            'tie_word_embeddings': False,
+            'decoder_start_token_id': 0,
+            'pad_token_id': 0,
+            'eos_token_id': 1,
+        },
     }
 
 
@@ -174,6 +286,8 @@ def _paligemma(config: NetworkConfig) -> dict[str, Any]:
     }
     if second:
         gemma['query_pre_attn_scalar'] = text.head_dim
+        gemma['layer_types'] = hf_gemma.layer_kinds(text.num_layers, bool(text.attention_window))
+        gemma['sliding_window'] = text.attention_window or 4096
         gemma['attn_logit_softcapping'] = text.attention_softcap
         gemma['final_logit_softcapping'] = text.logit_softcap
     return {

@@ -93,6 +93,7 @@ def _settings(source: Source) -> dict[str, Any]:
         'scale_embedding': False,
         'tied_embedding': False,
         'post_norms': False,
+        'attention_window': None,
         'attention_softcap': None,
         'logit_softcap': None,
     }

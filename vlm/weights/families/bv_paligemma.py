@@ -86,6 +86,7 @@ def _settings(source: Source) -> dict[str, Any]:
         'scale_embedding': True,
         'tied_embedding': True,
         'post_norms': second,
+        'attention_window': None,  # big_vision's Gemma 2 has none
         'attention_softcap': 50.0 if second else None,
         'logit_softcap': 30.0 if second else None,
     }

@@ -1,12 +1,9 @@
-"""Gemma (2403.08295) and Gemma 2 (2408.00118) of Hugging Face, alone or inside PaliGemma.
-
-Gemma 2 lets every second layer see 4,096 tokens at most. That is not done here: rows are shorter,
-but for PaliGemma 2 at 896 px, whose prompts see the picture's first rows in half the layers only.
-"""
+"""Gemma (2403.08295) and Gemma 2 (2408.00118) of Hugging Face, alone or inside PaliGemma."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from vlm.errors import UserError
 from vlm.weights.source import Source
 from vlm.weights.table import Family, Row, linear, times
 
@@ -90,9 +87,33 @@ def settings(sizes: Mapping[str, Any]) -> dict[str, Any]:
         'scale_embedding': True,
         'tied_embedding': True,
         'post_norms': second,
+        'attention_window': window(sizes) if second else None,
         'attention_softcap': sizes.get('attn_logit_softcapping', 50.0) if second else None,
         'logit_softcap': sizes.get('final_logit_softcapping', 30.0) if second else None,
     }
+
+
+def window(sizes: Mapping[str, Any]) -> int | None:
+    """Tokens that the local layers of Gemma 2 see, every second from the first; None if none is.
+
+    Raises `UserError` where other layers are local.
+    """
+    count = sizes['num_hidden_layers']
+    kinds = sizes.get('layer_types') or layer_kinds(count, local=True)
+    if kinds == layer_kinds(count, local=False):
+        return None
+    if kinds != layer_kinds(count, local=True):
+        raise UserError(
+            f'config.json: layer_types {kinds} are neither all full_attention nor sliding_attention '
+            'in every second layer from the first.'
+        )
+    return sizes.get('sliding_window', 4096)
+
+
+def layer_kinds(count: int, local: bool) -> list[str]:
+    """`layer_types` of a configuration with and without local layers."""
+    kinds = ['sliding_attention' if local else 'full_attention', 'full_attention']
+    return [kinds[i % 2] for i in range(count)]
 
 
 def family(config: Mapping[str, Any], source: Source) -> Family:

@@ -120,6 +120,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         'relative_buckets': config.get('relative_attention_num_buckets', 32),
         'relative_max_distance': config.get('relative_attention_max_distance', 128),
         'post_norms': False,
+        'attention_window': None,
         'attention_softcap': None,
         'logit_softcap': None,
     }
