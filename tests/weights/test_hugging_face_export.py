@@ -126,7 +126,7 @@ def test_pix2struct_has_no_connector(tmp_path):
 
 
 @pytest.mark.parity
-def test_the_reference_reads_a_vit(tmp_path, quick_compilation):
+def test_the_reference_reads_a_vit(tmp_path):
     torch = pytest.importorskip('torch', reason='needs the extra parity')
     transformers = pytest.importorskip('transformers', reason='needs the extra parity')
     config = NETWORKS['vit']
