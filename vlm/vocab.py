@@ -1,8 +1,8 @@
 """Text to ids and back without TensorFlow, and the escape that keeps user text plain text.
 
 Ids are those of a SentencePiece model file trained by `vlm.vocab_training` (or `vlm vocab`):
-pad 0, end of answer 1, unknown 2 (3 in Gemma's), then the location tokens `<loc0000>`, `<loc0001>`, ... in one
-run. The SeqIO side (`vlm.data.vocabularies`) gives the same ids from the same file.
+pad 0, end of answer 1, unknown 2 (3 in Gemma's), then the location tokens `<loc0000>`, `<loc0001>`,
+... in one run. The SeqIO side (`vlm.data.vocabularies`) gives the same ids from the same file.
 """
 
 import functools
@@ -52,9 +52,9 @@ def unescape(text: str) -> str:
 class Tokenizer:
     """A SentencePiece model file: ids of a text, text of ids.
 
-    Nothing is read before the first use. Every method and property but `path`, `pad_id` and `eos_id`
-    raises `UserError` if the file is missing, is no SentencePiece model, or numbers padding and
-    end of answer otherwise than this package does.
+    Nothing is read before the first use. Every method and property but `path`, `pad_id` and
+    `eos_id` raises `UserError` if the file is missing, is no SentencePiece model, or numbers
+    padding and end of answer otherwise than this package does.
     """
 
     pad_id = PAD_ID

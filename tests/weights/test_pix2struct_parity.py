@@ -139,4 +139,5 @@ def test_the_reference_reads_what_is_exported(tmp_path):
         logits, wanted = (
             model(patches, decoder_input_ids=shifted).logits for model in (again, theirs)
         )
-    np.testing.assert_array_equal(logits, wanted)
+    # Not to the bit: kernels round by how memory is laid out.
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)

@@ -169,7 +169,10 @@ PIX2STRUCT = {
 }
 for _stack, _kinds in (
     ('encoder', {'attention': 'attention'}),
-    ('decoder', {'self_attention': 'self_attention', 'encoder_decoder_attention': 'cross_attention'}),
+    (
+        'decoder',
+        {'self_attention': 'self_attention', 'encoder_decoder_attention': 'cross_attention'},
+    ),
 ):
     for _i in range(2):
         _layer = f'{_stack}/layers_{_i}'
@@ -223,9 +226,7 @@ def test_pix2struct_is_what_hugging_face_made_of_it(tmp_path):
     (folder / 'config.json').write_text(json.dumps(both))
     path = write_arrays(tmp_path / 't5x', arrays)
     _, family = open_checkpoint(path)
-    config = NetworkConfig(
-        VitConfig((8, 12), 4, **family.vision), TextConfig(50, **family.text)
-    )
+    config = NetworkConfig(VitConfig((8, 12), 4, **family.vision), TextConfig(50, **family.text))
     (params, plan), (expected, other) = (
         imported(each, 'model', config) for each in (path, str(folder))
     )

@@ -96,9 +96,7 @@ def _jobs(config: NetworkConfig, folder: Path) -> list[_Job]:
         made = _pix2struct(config)
         return [_Job(folder, 'model', made, hf_pix2struct.family, _patches_and_grid)]
     if config.vision.num_registers == 1:
-        jobs = [
-            _Job(folder / 'vision', 'vision', _vit(config.vision), hf_vit.family, _class_token)
-        ]
+        jobs = [_Job(folder / 'vision', 'vision', _vit(config.vision), hf_vit.family, _class_token)]
     else:
         jobs = [_Job(folder / 'vision', 'vision', _siglip(config.vision), hf_siglip.family)]
     if config.wiring == 'fusion_encoder':
@@ -196,7 +194,9 @@ def _siglip(vision: VitConfig) -> dict[str, Any]:
 def _tower(vision: VitConfig, title: str) -> dict[str, Any]:
     height, width = vision.image_size
     if height != width:
-        raise UserError(f'transformers has no {title} for images of {height} x {width}: not square.')
+        raise UserError(
+            f'transformers has no {title} for images of {height} x {width}: not square.'
+        )
     return {
         'hidden_size': vision.width,
         'num_hidden_layers': vision.num_layers,

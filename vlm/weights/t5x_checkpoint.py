@@ -105,7 +105,8 @@ def _shape(folder: str, name: str, leaf: Any) -> tuple[int, ...]:
         return tuple(np.shape(leaf))
     path = _get(leaf, 'kvstore', 'path')
     # An index is somebody else's file: it must not make us read what lies elsewhere.
-    if leaf.get('driver') != 'zarr' or not re.fullmatch(r'\w[\w.-]*/?', str(path)):
+    beside = isinstance(path, str) and re.fullmatch(r'\w[\w.-]*/?', path)
+    if leaf.get('driver') != 'zarr' or not beside:
         raise UserError(f'{folder}/{INDEX}: {name} names {path!r}, which is no array beside it.')
     shape = _get(leaf, 'metadata', 'shape')
     if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):

@@ -104,8 +104,8 @@ def window(sizes: Mapping[str, Any]) -> int | None:
         return None
     if kinds != layer_kinds(count, local=True):
         raise UserError(
-            f'config.json: layer_types {kinds} are neither all full_attention nor sliding_attention '
-            'in every second layer from the first.'
+            f'config.json: layer_types {kinds} are neither all full_attention nor '
+            'sliding_attention in every second layer from the first.'
         )
     return sizes.get('sliding_window', 4096)
 
