@@ -3,9 +3,9 @@
     python benchmarks/train_step.py
 
 The network of benchmarks/decode.py in training with everything trained, with the vision encoder
-frozen, and with both stacks scanned and rematerialised, which takes longer and holds less; then a
-network whose vision encoder does about four times the work of its decoder, with one and with three
-targets an image. AdamW, float32. Takes two or three minutes.
+frozen, and with both stacks scanned and rematerialised, which holds less; then a network whose
+vision encoder does about four times the work of its decoder, with one and with three targets an
+image. AdamW, float32. Takes a minute.
 """
 
 import argparse
