@@ -1,5 +1,6 @@
 """Every file of gin/models, built without weights: sizes by hand and as published."""
 
+import dataclasses
 import math
 
 import gin
@@ -186,18 +187,36 @@ def test_pix2struct(name, width, published):
         assert text_part(parts) == by_hand('t5_base', 50_244, encoder=False)
 
 
-TINY = ('demo', 'pali_tiny', 'paligemma_tiny', 'locca_tiny', 'cappa_tiny')
+FAMILY_OF = {
+    'pali_tiny': 'pali_3b',
+    'paligemma_tiny': 'paligemma_3b',
+    'locca_tiny': 'locca_b16',
+    'cappa_tiny': 'cappa_b16',
+    'lit_decoder_tiny': 'lit_decoder_b16',
+    'pix2struct_tiny': 'pix2struct_base',
+}
+TINY = ('demo', *FAMILY_OF)
+# What a family in miniature has otherwise; all else is the family's.
+_BOTH = {'width', 'num_layers', 'num_heads', 'mlp_dim', 'dtype'}
+SIZED = {
+    'vision': _BOTH | {'image_size', 'patch_size'},
+    'text': _BOTH | {'vocab_size', 'num_encoder_layers', 'head_dim'},
+}
 
 
 @pytest.mark.parametrize('name', TINY)
 def test_tiny_ones(name):
     parts, model = counts(name, bindings=['IMAGE_SIZE = (64, 64)'] if name == 'demo' else [])
     assert sum(parts.values()) < 2e6
-    family = {'locca': 'locca_b16', 'cappa': 'cappa_b16'}.get(name.split('_')[0])
-    if family:
-        wanted = counts(family, bindings=[])[1]
+    if name in FAMILY_OF:
+        wanted = counts(FAMILY_OF[name], bindings=[])[1]
         for field in ('parallel_prediction', 'parallel_prompt', 'loss_normalizer'):
             assert getattr(model, field) == getattr(wanted, field)
+        tiny, whole = model.module.config, wanted.module.config
+        assert (tiny.wiring, tiny.connector) == (whole.wiring, whole.connector)
+        for part in ('vision', 'text'):
+            own, theirs = (dataclasses.asdict(getattr(each, part)) for each in (tiny, whole))
+            assert {field for field in own if own[field] != theirs[field]} <= SIZED[part]
 
 
 def test_locca_predicts_captions_at_once_and_nothing_else():
