@@ -18,6 +18,17 @@ GEMMA = {
     'tied_embedding': True,
 }
 
+# The blocks of Pix2Struct's vision encoder, as options of VitConfig.
+PIX2STRUCT = {
+    'gated_mlp': True,
+    'norm': 'rms_norm',
+    'qkv_bias': False,
+    'use_bias': False,
+    'scaled_attention': False,
+    'positions': 'rows_columns',
+    'standardize_pixels': True,
+}
+
 ROW_FEATURES = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 'segment_ids')
 
 

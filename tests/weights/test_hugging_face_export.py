@@ -15,31 +15,25 @@ from vlm.nn.vit import Vit, VitConfig
 from vlm.runner.state import nested
 from vlm.weights.hugging_face_export import export_hugging_face, unrolled
 
+from miniature import GEMMA, PIX2STRUCT
 from parity import abstract_params, assert_close, imported
 
 VISION = VitConfig((16, 16), 8, width=24, num_layers=2, num_heads=3, mlp_dim=40)
-GEMMA = {
-    'head_dim': 10,
-    'scaled_attention': True,
-    'positions': 'rope',
-    'norm': 'rms_norm_unit_offset',
-    'scale_embedding': True,
-    'tied_embedding': True,
-}
 SECOND = {
     'post_norms': True,
     'attention_window': 2,
     'attention_softcap': 4.0,
     'logit_softcap': 3.0,
 }
+GEMMA_2 = {**GEMMA, 'num_kv_heads': 2, **SECOND}
 SIZES = {'num_heads': 4, 'mlp_dim': 36}
 NETWORKS = {
     'paligemma': NetworkConfig(
-        VISION, TextConfig(60, 20, 2, num_kv_heads=1, **SIZES, **GEMMA), 'prefix_lm'
+        VISION, TextConfig(60, 20, 2, head_dim=10, **SIZES, **GEMMA), 'prefix_lm'
     ),
     'paligemma2': NetworkConfig(
         dataclasses.replace(VISION, scan_layers=True),
-        TextConfig(60, 20, 2, num_kv_heads=2, scan_layers=True, **SIZES, **GEMMA, **SECOND),
+        TextConfig(60, 20, 2, head_dim=10, scan_layers=True, **SIZES, **GEMMA_2),
         'prefix_lm',
     ),
     't5': NetworkConfig(VISION, TextConfig(60, 20, 3, 2, head_dim=6, **SIZES), 'fusion_encoder'),
@@ -67,13 +61,7 @@ NETWORKS = {
         dataclasses.replace(
             VISION,
             image_size=(16, 24),
-            gated_mlp=True,
-            norm='rms_norm',
-            qkv_bias=False,
-            use_bias=False,
-            scaled_attention=False,
-            positions='rows_columns',
-            standardize_pixels=True,
+            **PIX2STRUCT,
         ),
         TextConfig(60, 24, 2, head_dim=6, **SIZES),
         connector=False,

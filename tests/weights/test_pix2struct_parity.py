@@ -14,6 +14,7 @@ from vlm.nn.vit import VitConfig
 from vlm.runner.state import flat_names
 from vlm.weights.hugging_face_export import export_hugging_face
 
+from miniature import PIX2STRUCT
 from parity import assert_close, imported, randomised, saved
 
 torch = pytest.importorskip('torch', reason='needs the extra parity')
@@ -28,13 +29,7 @@ VISION = VitConfig(
     num_layers=2,
     num_heads=3,
     mlp_dim=40,
-    gated_mlp=True,
-    norm='rms_norm',
-    qkv_bias=False,
-    use_bias=False,
-    scaled_attention=False,
-    positions='rows_columns',
-    standardize_pixels=True,
+    **PIX2STRUCT,
 )
 TEXT = TextConfig(50, 24, 2, num_heads=3, head_dim=8, mlp_dim=36)
 PIXELS = np.random.default_rng(2).integers(0, 256, (20, 1, 8, 12, 3), np.uint8)
@@ -133,6 +128,12 @@ def test_the_reference_reads_what_is_exported(tmp_path):
     params, _ = imported(saved(theirs, tmp_path / 'theirs'), 'model', config)
     (folder,) = export_hugging_face(flat_names(params), config, tmp_path / 'ours')
     again = transformers.Pix2StructForConditionalGeneration.from_pretrained(folder).eval()
+    stored = theirs.state_dict()
+    others = [name for name, x in again.state_dict().items() if not torch.equal(x, stored[name])]
+    # Tables of the rows and columns that there are.
+    assert sorted(others) == [
+        f'encoder.embeddings.{side}_embedder.weight' for side in ('column', 'row')
+    ]
     shifted = torch.from_numpy(np.random.default_rng(1).integers(2, 50, (20, 7)))
     patches = flattened_patches()
     with torch.no_grad():
