@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlm.metrics.caption_tokens import caption_tokens
+from vlm.metrics.caption_tokens import caption_tokens, caption_words
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,40 @@ from vlm.metrics.caption_tokens import caption_tokens
         ('£5 €3 ½ cup 1½', '# 5 $ 3 1/2 cup 1 1/2'),
         ('dogs.The cat', 'dogs.the cat'),
         ('café 日本語', 'café 日本語'),
+        ('AMT+GST at R&B, but at&t b&w c++', 'amt+gst at r&b but at & t b & w c++'),
+        ('RM41.43 2x11.80 v2.0 12:30-1:30', 'rm41 .43 2x11 .80 v2 .0 12:30 -1:30'),
+        ('1,000-foot 10.5-inch 9am-5pm +5kg', '1,000-foot 10.5-inch 9am-5pm +5 kg'),
+        ('a/b/c/d x-y/z x-9/z 216_01/21', 'a/b/c / d x-y/z x-9 / z 216_01 / 21'),
+        ('REF.: NO. : 7 NO.: dogs., J.5', 'ref. no 7 no. dogs. j. 5'),
+        ("'90s 'em y'all ph.d. 5¢", "'90s 'em y' all ph.d. 5 cents"),
+        ('x.y.z sq-s.berry me@home.com, S@6%', 'x.y.z sq-s berry me@home.com, s@6%'),
+        ('https://a.b/c-d/e. www.Foo.co.uk/bar.', 'https://a.b/c-d/e www.foo.co.uk/bar'),
+        ('03-41424540/20 TEL:03-4021 10/12', '03-41424540 / 20 tel :03 -4021 10/12'),
         ('', ''),
         (' . ', ''),
     ],
 )
 def test_tokens_are_the_official_ones(caption, tokens):
     assert caption_tokens(caption) == tokens.split()
+
+
+@pytest.mark.parametrize(
+    ('caption', 'tokens', 'words'),
+    [
+        ('TEL: +603-3362 4137', ['tel', '+603-3362\xa04137'], 'tel +603-3362 4137'),
+        ('(03) 123 4567', ['-lrb-03-rrb-\xa0123\xa04567'], '-lrb-03-rrb- 123 4567'),
+        ('1 1/2 cups', ['1\xa01/2', 'cups'], '1 1/2 cups'),
+    ],
+)
+def test_numbers_of_several_parts_are_one_token_and_several_words(caption, tokens, words):
+    assert caption_tokens(caption) == tokens
+    assert caption_words(caption) == words.split()
+
+
+@pytest.mark.parametrize(('part', 'token'), [('a,', 'a'), ('(', '-lrb-')])
+def test_long_texts_without_spaces_are_cut_in_time(part, token):
+    # An address may begin anywhere: looked for without a limit, this would take hours.
+    assert caption_tokens(part * 50_000).count(token) == 50_000
 
 
 @given(st.text())

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vlm.errors import UNANSWERED
-from vlm.metrics.caption_tokens import caption_tokens
+from vlm.metrics.caption_tokens import caption_words
 from vlm.metrics.examples import reference_pairs
 
 LONGEST = 4  # n-grams of 1 to 4 tokens
@@ -65,8 +65,8 @@ def _all_overlaps(targets: Sequence[Sequence[str]], predictions: Sequence[str]) 
 
 
 def _overlap(references: Sequence[str], said: str) -> Overlap:
-    mine = caption_tokens('' if said == UNANSWERED else said)
-    theirs = [caption_tokens(reference) for reference in references]
+    mine = caption_words('' if said == UNANSWERED else said)
+    theirs = [caption_words(reference) for reference in references]
     shared, total = [], []
     for n in range(1, LONGEST + 1):
         ngrams, most = _ngrams(mine, n), Counter()

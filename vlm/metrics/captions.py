@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vlm.errors import UNANSWERED
-from vlm.metrics.caption_tokens import caption_tokens
+from vlm.metrics.caption_tokens import caption_words
 from vlm.metrics.examples import mean, reference_pairs
 
 LONGEST = 4  # n-grams of 1 to 4 tokens
@@ -54,7 +54,7 @@ class _Rarity:
 
 
 def _ngrams(caption: str) -> Counter:
-    tokens = caption_tokens(caption)
+    tokens = caption_words(caption)
     return Counter(
         tuple(tokens[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(tokens) - n + 1)
     )

@@ -62,7 +62,7 @@ DEFINITIONS = {
         ),
         MetricDefinition(
             'cider',
-            '2',
+            '3',
             'CIDEr-D as in pycocoevalcap 1.2 (n 1-4, sigma 6, document frequencies of the scored '
             'references) on PTB-like tokens; in [0, 10], 1.0 is printed as 100 in papers',
         ),
@@ -136,17 +136,17 @@ DEFINITIONS = {
         ),
         MetricDefinition(
             'bleu_4',
-            '1',
+            '2',
             f'corpus BLEU-4 as in pycocoevalcap 1.2 (nearest reference length) {_PTB}; in [0, 1]',
         ),
         MetricDefinition(
             'rouge_l',
-            '1',
+            '2',
             f'mean ROUGE-L as in pycocoevalcap 1.2 (beta 1.2, best precision and best recall of '
             f'the references) {_PTB}; in [0, 1]',
         ),
-        MetricDefinition('meteor', '1', f'METEOR 1.5, English, by its Java program {_PTB}'),
-        MetricDefinition('spice', '1', f'mean SPICE 1.0 F-score by its Java program {_PTB}'),
+        MetricDefinition('meteor', '2', f'METEOR 1.5, English, by its Java program {_PTB}'),
+        MetricDefinition('spice', '2', f'mean SPICE 1.0 F-score by its Java program {_PTB}'),
         MetricDefinition(
             'sacrebleu',
             '1',
