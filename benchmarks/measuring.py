@@ -25,17 +25,25 @@ VOCABULARY = 1024
 
 
 def make_model(
-    vision_layers: int, decoder_layers: int, freeze: bool = False, **stack: Any
+    vision_layers: int,
+    decoder_layers: int,
+    freeze: bool = False,
+    wiring: str = 'decoder_prefix',
+    pairs_share_row: bool = False,
+    **stack: Any,
 ) -> VisionTextModel:
-    """Width 256, images of 128 px in patches of 16, wiring `decoder_prefix`, float32.
+    """Width 256, images of 128 px in patches of 16, float32.
 
-    `stack` goes to both stacks, over a scanned vision encoder and an unrolled decoder.
+    `stack` goes to both stacks, over a scanned vision encoder and an unrolled decoder. In
+    `fusion_encoder` there are as many layers in the text encoder as in the decoder.
     """
     vision = {'width': 256, 'num_layers': vision_layers, 'mlp_dim': 1024, 'scan_layers': True}
     vision = VitConfig((128, 128), num_heads=4, **{**vision, **stack})
     text = {'num_heads': 4, 'head_dim': 64, 'mlp_dim': 1024, **stack}
-    text = TextConfig(VOCABULARY, 256, decoder_layers, **text)
-    return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, text, freeze_vision=freeze)))
+    encoder_layers = decoder_layers if wiring == 'fusion_encoder' else 0
+    text = TextConfig(VOCABULARY, 256, decoder_layers, encoder_layers, **text)
+    config = NetworkConfig(vision, text, wiring, pairs_share_row, freeze_vision=freeze)
+    return VisionTextModel(VisionTextNetwork(config))
 
 
 def make_batch(

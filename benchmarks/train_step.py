@@ -59,10 +59,11 @@ def main() -> None:
 
 
 class Step:
-    """A compiled training step that keeps its state, and its counted operations."""
+    """A compiled training step that keeps its state."""
 
     def __init__(self, model: VisionTextModel, batch: dict[str, Any]):
-        frozen = model.module.config.freeze_vision
+        self._config = model.module.config
+        frozen = self._config.freeze_vision
         self._params = measuring.make_params(model, batch)
         self._batch = jax.device_put(batch)
         labels = {
@@ -83,14 +84,18 @@ class Step:
 
         jitted = jax.jit(step, donate_argnums=(0, 1))
         self._step = jitted.lower(self._params, self._state, self._batch).compile()
-        vision, text = forward_flops(model.module.config, batch)
-        # The backward pass is two products for every one of the forward pass; a frozen encoder
-        # has none.
-        self.flops = vision * (1 if frozen else 3) + text * 3
 
     def __call__(self) -> jax.Array:
         self._params, self._state, loss = self._step(self._params, self._state, self._batch)
         return loss
+
+    @property
+    def flops(self) -> float:
+        """Counted operations of a step, in the wiring `decoder_prefix`."""
+        vision, text = forward_flops(self._config, self._batch)
+        # The backward pass is two products for every one of the forward pass; a frozen encoder
+        # has none.
+        return vision * (1 if self._config.freeze_vision else 3) + text * 3
 
     @property
     def peak_bytes(self) -> int:

@@ -317,6 +317,11 @@ def test_public_weights_are_refused_rather_than_passed_over(adapter):
     adapter.T5XModel(make_model(), public_checkpoints=[None, None])
 
 
+def test_several_rows_an_image_are_refused(adapter):
+    with pytest.raises(UserError, match='ROWS_PER_IMAGE = 2'):
+        adapter.T5XModel(make_model(), rows_per_image=2)
+
+
 def test_finetuning_without_a_checkpoint_is_refused(adapter):
     with pytest.raises(UserError, match=r'needs INITIAL_CHECKPOINT_PATH.*t5x/pretrain\.gin'):
         adapter.initial_checkpoint(None)

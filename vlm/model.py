@@ -140,7 +140,7 @@ class VisionTextModel(DerivedCalls):
             name: jnp.zeros(shape, types.get(name, jnp.int32))
             for name, shape in input_shapes.items()
         }
-        return self.module.init(rng, batch)
+        return self.module.init(rng, flat_rows(batch))
 
     def loss_fn(
         self,
@@ -153,9 +153,12 @@ class VisionTextModel(DerivedCalls):
 
         In training modules may sow terms of their own, which are metrics of their names too: those
         of V-MoE's routers (`vlm.nn.moe`). Where the batch has `task_rows`, float32[B, T] and
-        one-hot, `task_loss` is the loss by task. Where `batch` is a part of a `whole` one, losses
-        and metrics are such that those of all parts add up to those of the whole.
+        one-hot, `task_loss` is the loss by task. Where the text features are [B, R, L], every
+        example has R rows about its images, which are encoded once. Where `batch` is a part of a
+        `whole` one, losses and metrics are such that those of all parts add up to those of the
+        whole.
         """
+        batch = flat_rows(batch)
         total, parts = (None, 1) if whole is None else whole
         rngs = {'dropout': dropout_rng} if dropout_rng is not None else None
         targets, weights, segments, positions = self._answers(batch)
@@ -192,7 +195,7 @@ class VisionTextModel(DerivedCalls):
 
     def whole(self, batch: Batch, parts: int) -> Whole:
         """What `loss_fn` must know of a batch of which it is given one of `parts` at a time."""
-        _, weights, segments, _ = self._answers(batch)
+        _, weights, segments, _ = self._answers(flat_rows(batch))
         return Whole(weight_total(weights, self.loss_normalizer, segments), parts)
 
     def _position_losses(
@@ -288,6 +291,22 @@ class VisionTextModel(DerivedCalls):
         if return_intermediates:
             return scores, {'decoder': {'token_scores': (token_scores,)}}
         return scores
+
+
+def flat_rows(batch: Batch) -> Batch:
+    """Text features [B, R, L] as [B * R, L], the rows of an example beside each other."""
+    shape = batch['decoder_input_tokens'].shape
+    if len(shape) == 2:
+        return batch
+
+    def flat(name: str, value: Array) -> Array:
+        if name in ('images', 'image_mask'):
+            return value
+        if name == 'task_rows':
+            return jnp.repeat(value, shape[1], axis=0)
+        return value.reshape(-1, value.shape[-1])
+
+    return {name: flat(name, value) for name, value in batch.items()}
 
 
 def _by_task(

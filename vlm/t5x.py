@@ -69,9 +69,11 @@ class T5XModel(DerivedCalls):
       registered: what gin's REGISTER lists: its calls are made before the model is.
       public_checkpoints: VISION_CHECKPOINT and TEXT_CHECKPOINT, and in pretraining
         INITIAL_CHECKPOINT_PATH: T5X would pass over them.
+      rows_per_image: ROWS_PER_IMAGE; T5X has one converter for training and evaluation, so 1.
 
     Raises:
-      UserError: an optimizer of ours that averages parameters, or public checkpoints.
+      UserError: an optimizer of ours that averages parameters, public checkpoints, or several rows
+        an image.
     """
 
     def __init__(
@@ -83,8 +85,14 @@ class T5XModel(DerivedCalls):
         num_microbatches: int | None = None,
         registered: Any = (),
         public_checkpoints: Sequence[str | None] = (),
+        rows_per_image: int = 1,
     ):
         _refuse_public(public_checkpoints)
+        if rows_per_image != 1:
+            raise UserError(
+                f'ROWS_PER_IMAGE = {rows_per_image}: T5X lays out the examples of training and of '
+                'evaluation alike. Bind it to 1, or train with `vlm train`.'
+            )
         self.model = model
         self.module = model.module
         self.input_vocabulary = model.input_vocabulary

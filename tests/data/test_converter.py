@@ -123,6 +123,57 @@ def test_prefix_lm_takes_groups_apart_unless_pairs_share_a_row(convert):
     assert shown(shared)['segment_ids'] == [1, 1, 1, 1, 2, 2, 2, 2]
 
 
+def test_rows_of_an_image_stay_together(convert):
+    group = ([png(7)], [10, 1, 11, 12, 1, 1], [20, 1, 1, 21, 22, 1])
+    few = ([png(9)], [10, 1], [20, 21, 22, 1])
+    lengths = {'images': 1, 'inputs': 6, 'targets': 6}
+    made = convert(
+        examples(group, few), lengths, wiring='fusion_encoder', rows_per_image=2, names=True
+    )
+    assert [row['images'].max() for row in made] == [7, 9]
+    assert [json.loads(row.pop('name'))[1] for row in made] == ['a', 'a']
+    assert [shown(row) for row in made] == [
+        {  # the third pair has no row
+            'encoder_input_tokens': [[10, 1, 0], [11, 12, 1]],
+            'input_tokens': [[0, 20, 0], [0, 0, 0]],
+            'target_tokens': [[20, 1, 0], [1, 0, 0]],
+            'loss_weights': [[1, 1, 0], [1, 0, 0]],
+        },
+        {  # the only pair is cut to its half of the lengths
+            'encoder_input_tokens': [[10, 1, 0], [0, 0, 0]],
+            'input_tokens': [[0, 20, 21], [0, 0, 0]],
+            'target_tokens': [[20, 21, 22], [0, 0, 0]],
+            'loss_weights': [[1, 1, 1], [0, 0, 0]],
+        },
+    ]
+
+
+def test_rows_of_an_image_are_those_of_single_examples(convert):
+    group = ([png(7)], [10, 1, 11, 1], [20, 1, 21, 1])
+    lengths, single = {'inputs': 8, 'targets': 6}, {'inputs': 4, 'targets': 3}
+    (rows,) = convert(examples(group), lengths, wiring='prefix_lm', rows_per_image=2)
+    apart = convert(examples(group), single, wiring='prefix_lm')
+    for name in rows.keys() - {'images', 'image_mask'}:
+        np.testing.assert_array_equal(rows[name], [row[name] for row in apart])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'wiring': 'prefix_lm', 'rows_per_image': 0}, 'ROWS_PER_IMAGE = 0 is less than 1'),
+        ({'rows_per_image': 2}, 'ROWS_PER_IMAGE = 2 in the wiring decoder_prefix: .* bind it to 1'),
+        (
+            {'wiring': 'prefix_lm', 'pairs_share_row': True, 'rows_per_image': 2},
+            'ROWS_PER_IMAGE = 2 in the wiring prefix_lm: .* bind it to 1',
+        ),
+        ({'wiring': 'fusion_encoder', 'rows_per_image': 3}, r"'inputs': 4.* = 3 rows .* multiples"),
+    ],
+)
+def test_rows_that_cannot_be_are_told(options, message, convert):
+    with pytest.raises(UserError, match=message):
+        convert(examples(([png(7)], [10, 1], [20, 1])), SMALL, **options)
+
+
 @pytest.mark.parametrize('wiring', MODEL_FEATURES)
 def test_lengths_agree_with_the_features(wiring):
     converter = ImageTextFeatureConverter(wiring, frame=Frame((16, 16)))

@@ -5,7 +5,7 @@ import numpy as np
 from vlm.data.examples import HIDDEN
 from vlm.data.image_files import encode_png
 from vlm.data.sources import RecordSource
-from vlm.data.tasks import amend
+from vlm.data.tasks import add_group, amend
 from vlm.metrics.submissions import vqa_submission
 from vlm.tasks.classification import add_classification_task
 from vlm.tasks.locca import add_aref_task
@@ -40,8 +40,9 @@ def read_squares(split):
 
 
 SPLITS = {'train': 48, 'test': TEST_RECORDS, 'broken': TEST_RECORDS}
-add_vqa_task('squares', RecordSource(read_squares, SPLITS))
-add_aref_task('squares_aref', RecordSource(read_squares, SPLITS))
+ASKED = add_vqa_task('squares', RecordSource(read_squares, SPLITS))
+AREF = add_aref_task('squares_aref', RecordSource(read_squares, SPLITS))
+add_group('squares_all', RecordSource(read_squares, SPLITS), [ASKED, AREF])
 add_classification_task(
     'squares_scored',
     RecordSource(read_squares, SPLITS),

@@ -125,9 +125,22 @@ def test_frozen_vision_is_bit_identical_after_training(vlm, tmp_path):
     assert not np.array_equal(*kernel)
 
 
+# Both questions about an image in one example, a row each.
+ROWS = {
+    'MIXTURE_OR_TASK_NAME': 'squares_all',
+    'EVAL_MIXTURE_OR_TASK_NAME': 'squares',
+    'ROWS_PER_IMAGE': 2,
+    'TASK_FEATURE_LENGTHS': {'images': 1, 'inputs': 40, 'targets': 32},
+    'EVAL_TASK_FEATURE_LENGTHS': {'images': 1, 'inputs': 16, 'targets': 8},
+}
+
+
 @pytest.mark.parametrize(
     'wiring',
-    [{'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1}, {'WIRING': 'prefix_lm'}],
+    [
+        {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1, **ROWS},
+        {'WIRING': 'prefix_lm'},
+    ],
 )
 def test_other_wirings_train_from_the_same_files(vlm, tmp_path, wiring):
     run = tmp_path / 'run'

@@ -15,7 +15,7 @@ from vlm.data.image_files import MAX_PIXELS, ImageError
 from vlm.data.images import load_image
 from vlm.data.prompts import prompt_form
 from vlm.data.python_calls import numpy_function
-from vlm.data.rows import PLAIN, PromptForm, make_row
+from vlm.data.rows import PLAIN, PromptForm, make_row, segments
 from vlm.errors import UserError, unknown_name
 from vlm.vocab import EOS_ID
 
@@ -46,7 +46,11 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
 
     The features are those of `vlm.data.rows`, with `images` uint8[n, H, W, 3] and `image_mask`
     bool[n]. In `fusion_encoder` an example with several pairs becomes one example a pair, and so it
-    does in `prefix_lm` without `pairs_share_row` (the network must be told the same).
+    does in `prefix_lm` without `pairs_share_row` (the network must be told the same). With R =
+    `rows_per_image` these pairs stay together: text features are then [R, length], a pair in each
+    row, and the images are encoded once for all. The lengths of `inputs` and `targets` are those of
+    the group, of which every row gets an equal part; a group of fewer pairs leaves rows empty, of
+    more pairs the first R are taken.
 
     An image that cannot be decoded becomes a masked black frame; if an example has no other, its
     loss weights are 0: training skips it, it is counted and named in `bad_data`, and evaluation,
@@ -70,6 +74,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         pack: bool = False,
         frame: Frame | None = None,
         pairs_share_row: bool = False,
+        rows_per_image: int = 1,
         names: bool = False,
         form: PromptForm | None = None,
         **options: Any,
@@ -81,13 +86,25 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
                 'pack=True cannot be used with images: SeqIO would join the images of unrelated '
                 'examples. Use tasks that group the questions of one image instead.'
             )
-        self.MODEL_FEATURES = dict(MODEL_FEATURES[wiring])
-        if names:
-            self.MODEL_FEATURES[NAME] = Spec(tf.string, rank=0)
-        self._wiring = wiring
         self._one_pair_each = wiring == 'fusion_encoder' or (
             wiring == 'prefix_lm' and not pairs_share_row
         )
+        if rows_per_image < 1:
+            raise UserError(f'ROWS_PER_IMAGE = {rows_per_image} is less than 1.')
+        if rows_per_image > 1 and not self._one_pair_each:
+            raise UserError(
+                f'ROWS_PER_IMAGE = {rows_per_image} in the wiring {wiring}: there the pairs of an '
+                'image share one row; bind it to 1.'
+            )
+        self._rows = rows_per_image
+        self.MODEL_FEATURES = dict(MODEL_FEATURES[wiring])
+        if rows_per_image > 1:
+            for name in self.MODEL_FEATURES.keys() - _IMAGES.keys():
+                dtype = self.MODEL_FEATURES[name].dtype
+                self.MODEL_FEATURES[name] = Spec(dtype, rank=2, sequence_dim=1)
+        if names:
+            self.MODEL_FEATURES[NAME] = Spec(tf.string, rank=0)
+        self._wiring = wiring
         self._max_pixels = max_pixels
         self._frame = frame or image_frame()
         self._form = form or prompt_form()
@@ -100,7 +117,14 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         super().__init__(pack=False, **{'apply_length_check': False, **options})
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int]) -> dict[str, int]:
-        images, prompt, answer = (task_feature_lengths[k] for k in ('images', 'inputs', 'targets'))
+        images, *texts = (task_feature_lengths[k] for k in ('images', 'inputs', 'targets'))
+        if any(length % self._rows for length in texts):
+            raise UserError(
+                f'TASK_FEATURE_LENGTHS = {dict(task_feature_lengths)}: each of ROWS_PER_IMAGE = '
+                f'{self._rows} rows has an equal part of the prompt and of the answer tokens; bind '
+                'multiples of it.'
+            )
+        prompt, answer = (length // self._rows for length in texts)
         lengths = {'images': images, 'image_mask': images, NAME: 1}
         row = answer if self._wiring == 'fusion_encoder' else prompt + answer
         for name in self.MODEL_FEATURES:
@@ -108,18 +132,28 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
                 lengths[name] = prompt if name == 'encoder_input_tokens' else row
         return {name: lengths[name] for name in self.MODEL_FEATURES}
 
+    def feature_shapes(self, task_feature_lengths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """The shape of each model feature of an example."""
+        lengths = self.get_model_feature_lengths(task_feature_lengths)
+        # The last 0, 1 or 2 axes, as many as the feature has.
+        shapes = {
+            name: (self._rows, length)[2 - self.MODEL_FEATURES[name].rank :]
+            for name, length in lengths.items()
+        }
+        return shapes | {'images': (lengths['images'], *self._frame.size, 3)}
+
     def _convert_features(
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
         lengths = self.get_model_feature_lengths(task_feature_lengths)
-        if self._one_pair_each:
+        if self._one_pair_each and self._rows == 1:
             ds = ds.flat_map(_one_pair_each)
-        names = list(self.MODEL_FEATURES)
+        names, shapes = list(self.MODEL_FEATURES), self.feature_shapes(task_feature_lengths)
 
         # One call into Python an example: a graph of small TensorFlow operations costs more.
         def make(files: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
             images, mask = self._load(files, lengths['images'])
-            row = make_row(self._wiring, inputs, targets, lengths, self._form)
+            row = self._text(inputs, targets, lengths)
             row['decoder_loss_weights'] *= mask.any()
             features = {'images': images, 'image_mask': mask, NAME: _name(files), **row}
             return [features[name] for name in names]
@@ -130,14 +164,24 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
             values = numpy_function(make, arguments, dtypes, stateful=False)
             converted = dict(zip(names, values, strict=True))
             for name, value in converted.items():
-                if name == NAME:
-                    value.set_shape(())
-                    continue
-                inner = (*self._frame.size, 3) if name == 'images' else ()
-                value.set_shape((lengths[name], *inner))
+                value.set_shape(shapes[name])
             return converted
 
         return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _text(
+        self, inputs: np.ndarray, targets: np.ndarray, lengths: Mapping[str, int]
+    ) -> dict[str, np.ndarray]:
+        if self._rows == 1:
+            return make_row(self._wiring, inputs, targets, lengths, self._form)
+        pairs = (segments(inputs), segments(targets))
+        rows = [
+            make_row(
+                self._wiring, inputs[pairs[0] == i], targets[pairs[1] == i], lengths, self._form
+            )
+            for i in range(self._rows)
+        ]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _load(self, files: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         images = np.zeros((count, *self._frame.size, 3), np.uint8)

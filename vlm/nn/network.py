@@ -1,6 +1,7 @@
 """The whole network: images and a prompt in, scores of answer tokens out."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -139,19 +140,27 @@ class VisionTextNetwork(nn.Module):
         self,
         images: UInt8[Array, 'B N H W 3'],
         image_mask: Bool[Array, 'B N'],
-        prompt: Int[Array, 'B I'] | None = None,
+        prompt: Int[Array, 'BR I'] | None = None,
         deterministic: bool = True,
+        rows: int = 1,
     ) -> Memory:
-        """Runs everything that does not depend on the answer; `prompt` only in `fusion_encoder`."""
+        """Runs everything that does not depend on the answer; `prompt` only in `fusion_encoder`.
+
+        With R = `rows` of text to the images of an example, which are encoded once, the memory has
+        B * R rows, those of an example beside each other.
+        """
         tokens = self.visual_tokens(images, deterministic)
         valid = jnp.repeat(image_mask, self.config.vision.num_tokens, axis=1)
+        if self.config.wiring == 'decoder_prefix':
+            memory = Memory(self.decoder.memory_keys_values(tokens), make_padding_mask(valid))
+            return jax.tree.map(functools.partial(jnp.repeat, repeats=rows, axis=0), memory)
+        tokens, valid = (jnp.repeat(each, rows, axis=0) for each in (tokens, valid))
         if self.config.wiring == 'prefix_lm':
             return Memory(None, make_padding_mask(valid), tokens)
-        if self.config.wiring == 'fusion_encoder':
-            text = self.embed(prompt, jnp.arange(prompt.shape[1])[None])
-            tokens = jnp.concatenate([tokens, text], axis=1)
-            valid = jnp.concatenate([valid, prompt != 0], axis=1)
-            tokens = self.encoder(tokens, valid, deterministic)
+        text = self.embed(prompt, jnp.arange(prompt.shape[1])[None])
+        tokens = jnp.concatenate([tokens, text], axis=1)
+        valid = jnp.concatenate([valid, prompt != 0], axis=1)
+        tokens = self.encoder(tokens, valid, deterministic)
         return Memory(self.decoder.memory_keys_values(tokens), make_padding_mask(valid))
 
     def embed(
@@ -270,10 +279,14 @@ class VisionTextNetwork(nn.Module):
         output layer of a large vocabulary costs more than a block. `hidden` is that of
         `vlm.nn.parallel`.
         """
+        images, tokens = batch['images'], batch['decoder_input_tokens']
         memory = self.encode(
-            batch['images'], batch['image_mask'], batch.get('encoder_input_tokens'), deterministic
+            images,
+            batch['image_mask'],
+            batch.get('encoder_input_tokens'),
+            deterministic,
+            rows=len(tokens) // len(images),
         )
-        tokens = batch['decoder_input_tokens']
         mask = masks.decoder_mask(
             tokens.shape[1],
             batch.get('decoder_prefix_mask'),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import seqio
 import tensorflow as tf
@@ -17,7 +18,9 @@ class DatasetConfig:
     """Which examples, how long, how many at once; the fields are T5X's.
 
     `task_feature_lengths`: number of images, prompt tokens and answer tokens of an example; for a
-    group of pairs, of all its prompts and all its answers.
+    group of pairs, of all its prompts and all its answers. `rows_per_image`: into how many rows of
+    a pair each a group is laid out, where its pairs do not share one (see the converter); its
+    images are encoded once.
     """
 
     mixture_or_task_name: str
@@ -26,6 +29,7 @@ class DatasetConfig:
     batch_size: int = 32
     shuffle: bool = True
     seed: int = 0
+    rows_per_image: int = 1
 
     def __post_init__(self):
         expected = {'images', 'inputs', 'targets'}
@@ -63,6 +67,10 @@ class DatasetConfig:
             try_in_mem_cache=not self.shuffle,
         )
 
+    def converter(self, make_converter: MakeConverter, **options: Any) -> seqio.FeatureConverter:
+        """What lays these examples out for training."""
+        return make_converter(pack=False, rows_per_image=self.rows_per_image, **options)
+
     def training_batches(
         self, make_converter: MakeConverter, part: seqio.ShardInfo = WHOLE
     ) -> Batches:
@@ -72,7 +80,7 @@ class DatasetConfig:
         beside those of the model.
         """
         lengths = dict(self.task_feature_lengths)
-        converter = make_converter(pack=False, names=True)
+        converter = self.converter(make_converter, names=True)
         size = self.batch_size // part.num_shards
 
         def batches(examples_before: int) -> tf.data.Dataset:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from vlm.data.frames import image_frame
 from vlm.data.prompts import check_overrides
 from vlm.data.tasks import declared
 from vlm.errors import UserError
@@ -232,10 +231,9 @@ class Trainer:
 
     def batch_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the model's features in the batch of a step."""
-        converter = self.model.FEATURE_CONVERTER_CLS(pack=False)
-        lengths = converter.get_model_feature_lengths(self.dataset.task_feature_lengths)
-        shapes = {name: (self.dataset.batch_size, length) for name, length in lengths.items()}
-        return shapes | {'images': (*shapes['images'], *image_frame().size, 3)}
+        converter = self.dataset.converter(self.model.FEATURE_CONVERTER_CLS)
+        shapes = converter.feature_shapes(self.dataset.task_feature_lengths)
+        return {name: (self.dataset.batch_size, *shape) for name, shape in shapes.items()}
 
     def state_of(self, params: Any) -> TrainState:
         """The state of a run that begins with these parameters."""
