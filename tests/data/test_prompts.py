@@ -46,6 +46,16 @@ def test_unknown_task_names_the_nearest():
         prompts.check_overrides(['digits_ocr', 'easy_vqa'])
 
 
+def test_a_prompt_longer_than_its_room_is_told(vocabulary):
+    declared, words = {'vqa': 'answer en {question}'}, len(vocabulary.encode('answer en'))
+    prompts.check_room(declared, words + 1, 'INPUTS')
+    message = rf'of vqa takes {words + 1} tokens .*INPUTS leaves {words}:'
+    with pytest.raises(UserError, match=message):
+        prompts.check_room(declared, words, 'INPUTS')
+    override(vqa='{question}')
+    prompts.check_room(declared, 1, 'INPUTS')  # a question may be empty
+
+
 def test_the_prompt_of_gin_is_what_the_task_asks(new_task, dataset, vocabulary):
     record = {'id': 'a', 'images': [IMAGE], 'questions': ['what?'], 'answers': ['red']}
     name = new_task(add_vqa_task, [record])

@@ -7,12 +7,14 @@ rows begin and prompts end (gin/models/paligemma_prompts.gin).
 """
 
 from collections.abc import Iterable, Mapping
+from string import Formatter
 
 import gin
 
+from vlm.data.examples import template_fields
 from vlm.data.rows import PromptForm
 from vlm.data.vocabularies import task_vocabulary
-from vlm.errors import unknown_name
+from vlm.errors import UserError, unknown_name
 from vlm.vocab import EOS_ID, PAD_ID
 
 # Other papers' prompts for the tasks whose default is PaliGemma's (arXiv 2407.07726).
@@ -70,6 +72,29 @@ def template(task: str, default: str) -> str:
     if chosen[1:] not in PUBLISHED:
         raise unknown_name('published prompt', chosen[1:], PUBLISHED, f'PROMPTS, of {task}')
     return PUBLISHED[chosen[1:]]
+
+
+def check_room(prompts: Mapping[str, str], room: int, binding: str) -> None:
+    """Raises `UserError` for a prompt whose own words, and its end, are more than `room` tokens.
+
+    What its fields will hold is not known before the data are read.
+
+    Args:
+      prompts: declared templates by task.
+      room: tokens that a prompt may have.
+      binding: where that was set, for the message.
+    """
+    vocabulary = task_vocabulary()
+    for task, default in prompts.items():
+        prompt = template(task, default)
+        template_fields(prompt)  # says what is wrong with one that cannot be read
+        words = ' '.join(''.join(text for text, *_ in Formatter().parse(prompt)).split())
+        count = len(vocabulary.encode(words)) + 1
+        if count > room:
+            raise UserError(
+                f'the prompt {prompt!r} of {task} takes {count} tokens by itself, {binding} leaves '
+                f'{room}: it would be cut. Bind more, or another prompt (PROMPTS).'
+            )
 
 
 def check_overrides(known: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ images can be declared from its members and results can say which prompt made th
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import seqio
@@ -120,6 +120,15 @@ def spec_of(name: str) -> TaskSpec:
 def asked_of(name: str) -> tuple[TaskSpec, ...]:
     """What a task (itself) or a group (its members) asks; `UserError` for another name."""
     return _GROUPS[name] if name in _GROUPS else (spec_of(name),)
+
+
+def prompts_of(names: Iterable[str]) -> dict[str, str]:
+    """The declared templates of these tasks and of the members of these groups, by task.
+
+    Tasks that SeqIO knows and we do not are left out.
+    """
+    known = [name for name in names if name in _GROUPS or name in _SPECS]
+    return {spec.name: spec.prompt for name in known for spec in asked_of(name)}
 
 
 def forget(name: str) -> None:

@@ -11,8 +11,8 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.features import output_features
-from vlm.data.prompts import template
-from vlm.data.tasks import TaskSpec, spec_of
+from vlm.data.prompts import check_room, template
+from vlm.data.tasks import TaskSpec, prompts_of, spec_of
 from vlm.decoding import DecodingConfig
 from vlm.errors import UserError, unknown_name
 from vlm.metrics.definitions import definition_of
@@ -65,6 +65,9 @@ class Evaluation:
                 raise unknown_name('split', self.split, task.splits, f'EVAL_SPLIT, of {task.name}')
         if not any(task.metric_fns for task in tasks):
             raise UserError(f'{self.mixture_or_task_name} has no task with a metric to evaluate.')
+        prompts = prompts_of(self.task_names())
+        room = self.task_feature_lengths['inputs']
+        check_room(prompts, room, "EVAL_TASK_FEATURE_LENGTHS['inputs']")
 
     def task_names(self) -> list[str]:
         """The tasks that are evaluated, by name."""

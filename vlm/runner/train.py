@@ -9,8 +9,8 @@ from typing import Any
 import jax
 from jaxtyping import Array
 
-from vlm.data.prompts import check_overrides
-from vlm.data.tasks import declared
+from vlm.data.prompts import check_overrides, check_room
+from vlm.data.tasks import declared, prompts_of
 from vlm.errors import UserError
 from vlm.model import VisionTextModel
 from vlm.runner.batches import Batches
@@ -89,6 +89,9 @@ class Trainer:
             raise UserError(f'NUM_MICROBATCHES = {self.num_microbatches} is less than 1.')
         self.dataset.provider()
         check_overrides(declared())
+        room = self.dataset.task_feature_lengths['inputs'] // self.dataset.rows_per_image
+        prompts = prompts_of(self.dataset.task_names())
+        check_room(prompts, room, "TASK_FEATURE_LENGTHS['inputs']")
         room = self.model.max_answer_tokens
         longest = self.dataset.task_feature_lengths['targets']
         if room is not None and room < longest:
