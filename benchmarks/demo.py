@@ -10,12 +10,12 @@ resident memory (of the one process: it starts no others).
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import peak_memory
 
 SHOWN = {
     'easy_vqa': ['vqa_accuracy'],
@@ -45,7 +45,7 @@ def measure(gin_file: str, seed: int, run: Path, overrides: list[str]) -> dict[s
     began = time.time()
     flags += ['--gin.LOG_PERIOD=1', '--gin.COMPILATION_CACHE=False']
     program = [sys.executable, '-m', 'vlm.cli', 'train', *flags, *overrides]
-    subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
+    peak = peak_memory.run(program)
     seconds = time.time() - began
     first = json.loads((run / 'metrics.jsonl').read_text().splitlines()[0])
     summary = json.loads((run / 'summary.json').read_text())
@@ -53,12 +53,11 @@ def measure(gin_file: str, seed: int, run: Path, overrides: list[str]) -> dict[s
     for score in json.loads((run / 'scores.json').read_text())['scores']:
         if score['metric'] in SHOWN.get(score['task'], ()):
             figures[f'{score["task"]}/{score["metric"]}'] = round(score['value'], 3)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     figures |= {
         'seconds': round(seconds),
         'share_of_train_step': summary['share_of_train_step'],
         'first_step_seconds': round(first['time'] - began, 1),
-        'peak_rss_gib': round(peak, 2),
+        'peak_rss_gib': round(peak / 2**30, 2),
     }
     return figures
 

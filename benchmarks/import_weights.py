@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,8 @@ from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 from vlm.weights import load, make_plan, open_checkpoint
 from vlm.weights.table import Family
+
+from peak_memory import forget_peak, peak_bytes
 
 SHARD = 1 << 29
 TINY_VIT = VitConfig((16, 16), 16, width=4, num_layers=1, num_heads=1, mlp_dim=4)
@@ -118,17 +119,6 @@ def imported(folder: Path, part: str, config: NetworkConfig, params: Any) -> lis
     }
     plan = make_plan(*open_checkpoint(str(folder)), part, shapes, config)
     return [x for x in jax.tree.leaves(load(params, plan, config)) if isinstance(x, jax.Array)]
-
-
-def forget_peak() -> int:
-    """Lets the peak of memory start from what is used now, which is returned (Linux only)."""
-    Path('/proc/self/clear_refs').write_text('5')
-    return peak_bytes()
-
-
-def peak_bytes() -> int:
-    """The most resident memory of this process since `forget_peak`."""
-    return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
 
 
 def network(folder: Path) -> tuple[NetworkConfig, str]:

@@ -13,8 +13,6 @@ import argparse
 import collections
 import json
 import os
-import resource
-import subprocess
 import sys
 import tarfile
 import time
@@ -27,6 +25,8 @@ import numpy as np
 from vlm.boxes import box_iou, clip_box
 from vlm.metrics.captions import cider
 from vlm.metrics.text import character_error_rate, exact_match
+
+import peak_memory
 
 ARCHIVES = {
     'cifar10': ('cifar10/cifar10_train10k.tar', 'cifar10/cifar10_test1k.tar'),
@@ -122,15 +122,12 @@ def train(name: str, data: Path, run: Path, flags: list[str]) -> dict[str, Any]:
     """One training run: its figures by name."""
     began = time.time()
     program = [sys.executable, '-m', 'vlm.cli', 'train', f'--gin_file=real/{name}.gin']
-    subprocess.run(
+    peak = peak_memory.run(
         [*program, f'--gin.MODEL_DIR={str(run)!r}', *flags],
-        check=True,
-        stdout=subprocess.DEVNULL,
         env={**os.environ, 'VLM_DATA_DIR': str(data.resolve())},
     )
     figures: dict[str, Any] = {'name': name, 'seconds': round(time.time() - began)}
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    figures['peak_rss_gib'] = round(peak, 2)
+    figures['peak_rss_gib'] = round(peak / 2**30, 2)
     logged = [row for row in read_rows(run / 'metrics.jsonl') if row['kind'] == 'train']
     losses = [row['values']['loss'] for row in logged]
     figures['losses'] = [round(losses[0], 3), round(losses[-1], 3)]

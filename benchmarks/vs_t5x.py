@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from peak_memory import peak_bytes
+
 TOKENS, BEAMS = 32, 4
 SHUFFLED, PIXELS = 1000, 224
 Figures = dict[str, list[float]]
@@ -40,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.part:
         PARTS[args.part](args.batch)
-        print(json.dumps(peak_mib()))
+        print(json.dumps(peak_bytes() / 2**20))
         return
     show('train step, s', interleaved(train_steps(args.batch), args.repeats))
     show('greedy decode, s', interleaved(decoders(args.batch, 1), args.repeats))
@@ -233,12 +235,6 @@ def lines_of(process: subprocess.Popen, metrics: Path) -> Iterator[str]:
 
 
 # ---- memory, in processes of their own ----
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process; getrusage's begins with what its parent held."""
-    status = Path('/proc/self/status').read_text()
-    return int(re.search(r'VmHWM:\s+(\d+) kB', status)[1]) / 2**10
 
 
 def in_processes(what: str, args: argparse.Namespace) -> Figures:

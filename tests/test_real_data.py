@@ -3,6 +3,9 @@
 import importlib.util
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -19,8 +22,32 @@ def program():
     path = ROOT / 'benchmarks' / 'real_data.py'
     spec = importlib.util.spec_from_file_location('real_data', path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # programs there import their neighbours
+        spec.loader.exec_module(module)
     return module
+
+
+def test_memory_is_that_of_each_command_alone():
+    # In a process of its own: what is measured is never less than what the measuring one holds.
+    program = (
+        'import sys, peak_memory\n'
+        'for size in (300, 1):\n'
+        "    print(peak_memory.run([sys.executable, '-c', f\"b'x' * ({size} << 20)\"]))"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        env={**os.environ, 'PYTHONPATH': str(ROOT / 'benchmarks')},
+        capture_output=True,
+        check=True,
+    )
+    large, small = map(int, done.stdout.split())
+    assert small < 100 << 20 < 300 << 20 < large
+
+
+def test_a_command_that_fails_is_told(program):
+    with pytest.raises(subprocess.CalledProcessError, match='status 3'):
+        program.peak_memory.run([sys.executable, '-c', 'raise SystemExit(3)'])
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ from vlm.nn.t5 import (
     token_table,
 )
 from vlm.nn.vit import Connector, Vit, VitConfig
+
+PyTree = Any
 
 WIRINGS = ('decoder_prefix', 'fusion_encoder', 'prefix_lm')
 
@@ -153,8 +155,8 @@ class VisionTextNetwork(nn.Module):
         valid = jnp.repeat(image_mask, self.config.vision.num_tokens, axis=1)
         if self.config.wiring == 'decoder_prefix':
             memory = Memory(self.decoder.memory_keys_values(tokens), make_padding_mask(valid))
-            return jax.tree.map(functools.partial(jnp.repeat, repeats=rows, axis=0), memory)
-        tokens, valid = (jnp.repeat(each, rows, axis=0) for each in (tokens, valid))
+            return _for_rows(memory, rows)
+        tokens, valid = _for_rows((tokens, valid), rows)
         if self.config.wiring == 'prefix_lm':
             return Memory(None, make_padding_mask(valid), tokens)
         text = self.embed(prompt, jnp.arange(prompt.shape[1])[None])
@@ -300,3 +302,10 @@ class VisionTextNetwork(nn.Module):
         if positions is not None:
             states = jnp.take_along_axis(states, positions[..., None], axis=1)
         return states
+
+
+def _for_rows(of_examples: PyTree, rows: int) -> PyTree:
+    """Arrays [B, ...] as [B * rows, ...]; nothing is copied for one row."""
+    if rows == 1:
+        return of_examples
+    return jax.tree.map(functools.partial(jnp.repeat, repeats=rows, axis=0), of_examples)
