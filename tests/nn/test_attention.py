@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlm.nn.attention import Attention, KeyValue, capped_attention
+from vlm.nn.attention import Attention, KeyValue, attend
 
 from miniature import random_params
 
@@ -178,22 +178,42 @@ def test_writing_keeps_the_dtype_of_the_cache():
     assert written.key.dtype == written.value.dtype == jnp.bfloat16
 
 
-def test_capped_scores_against_numpy():
-    """Grouped heads, a bias and a mask; scores pass through cap * tanh(score / cap) before both."""
+@pytest.fixture
+def grouped():
+    """Query, memory, bias and mask: two heads share a key, one row has four keys."""
     rng = np.random.default_rng(0)
     query = rng.normal(0, 3, (2, 3, 4, 5)).astype(np.float32)  # [B, T, A, K]
     memory = KeyValue(*rng.normal(0, 3, (2, 2, 2, 5, 6)).astype(np.float32))  # [B, G, K, S]
     bias = rng.normal(0, 1, (1, 4, 3, 6)).astype(np.float32)
     mask = np.arange(6)[None, None, None] < np.array([4, 6])[:, None, None, None]
+    return query, memory, bias, mask
+
+
+def test_capped_scores_against_numpy(grouped):
+    """Scores pass through cap * tanh(score / cap) before bias and mask."""
+    query, memory, bias, mask = grouped
     wanted = np.zeros_like(query)
     for b, t, a in np.ndindex(2, 3, 4):
         key, value = memory.key[b, a // 2], memory.value[b, a // 2]
-        score = 2.0 * np.tanh(query[b, t, a] @ key / 2.0) + bias[0, a, t]
+        score = 2.0 * np.tanh(0.5 * query[b, t, a] @ key / 2.0) + bias[0, a, t]
         weight = np.exp(score) * mask[b, 0, 0]
         wanted[b, t, a] = value @ (weight / weight.sum())
-    memory = KeyValue(*map(jnp.asarray, memory))
-    got = capped_attention(jnp.asarray(query), memory, jnp.asarray(bias), jnp.asarray(mask), 2.0)
+    got = attend(*jax.tree.map(jnp.asarray, grouped), scale=0.5, cap=2.0)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_attention_is_that_of_jax(grouped, dtype):
+    query, memory, bias, mask = jax.tree.map(jnp.asarray, grouped)
+    query, memory = jax.tree.map(lambda x: x.astype(dtype), (query, memory))
+    got = attend(query, memory, bias, mask, scale=0.3)
+    assert got.dtype == dtype
+    key, value = (jnp.moveaxis(x, -1, 1) for x in memory)
+    wanted = jax.nn.dot_product_attention(query, key, value, bias=bias, mask=mask, scale=0.3)
+    tolerance = 1e-5 if dtype == jnp.float32 else 3e-2
+    np.testing.assert_allclose(
+        got.astype(jnp.float32), wanted.astype(jnp.float32), rtol=tolerance, atol=tolerance
+    )
 
 
 def test_a_cap_that_no_score_reaches_changes_nothing():

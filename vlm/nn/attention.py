@@ -103,37 +103,30 @@ class Attention(nn.Module):
             query = self.query_norm(query)
         query = _turned(query, positions)
         scale = self.head_dim**-0.5 if self.scaled else 1.0
-        if self.softcap is None:
-            attended = jax.nn.dot_product_attention(
-                query,
-                jnp.moveaxis(memory.key, -1, 1),
-                jnp.moveaxis(memory.value, -1, 1),
-                bias=bias,
-                mask=mask,
-                scale=scale,
-            )
-        else:
-            attended = capped_attention(query * scale, memory, bias, mask, self.softcap)
+        attended = attend(query, memory, bias, mask, scale, self.softcap)
         joined = attended.reshape(*x.shape[:-1], self.num_heads * self.head_dim)
         return Dense(x.shape[-1], self.out_axes, self.use_bias, self.dtype, name='out')(joined)
 
 
-def capped_attention(
+def attend(
     query: Float[Array, 'B T A K'],
     memory: KeyValue,
-    bias: Float[Array, '#B A T S'] | None,
-    mask: Bool[Array, '#B 1 #T S'] | None,
-    cap: float,
+    bias: Float[Array, '#B A T S'] | None = None,
+    mask: Bool[Array, '#B 1 #T S'] | None = None,
+    scale: float = 1.0,
+    cap: float | None = None,
 ) -> Float[Array, 'B T A K']:
-    """Attention whose scores are bounded before bias and mask, for scaled queries (2408.00118, 2).
+    """What each query reads: values weighted by softmax(cap(query . key * scale) + bias).
 
-    `jax.nn.dot_product_attention` has no place for that.
+    The softmax is in float32. A `cap` bounds scores before bias and mask (2408.00118, 2).
+    `jax.nn.dot_product_attention` has no place for it and takes the sequence before the heads: XLA
+    then transposes an image's keys and values anew for every token that is decoded.
     """
     groups = memory.key.shape[1]
     heads = query.reshape(*query.shape[:2], groups, -1, query.shape[-1])
     scores = jnp.einsum('BTGHK,BGKS->BGHTS', heads, memory.key, preferred_element_type=jnp.float32)
     scores = scores.reshape(query.shape[0], query.shape[2], *scores.shape[-2:])
-    scores = softcap(scores, cap)
+    scores = softcap(scores * scale, cap)
     if bias is not None:
         scores = scores + bias
     if mask is not None:
