@@ -1,6 +1,7 @@
 """A tiny task for runner tests, imported by gin (MIXTURE_OR_TASK_MODULE): what colour is this?"""
 
 import numpy as np
+import seqio
 
 from vlm.data.examples import HIDDEN
 from vlm.data.image_files import encode_png
@@ -42,6 +43,7 @@ def read_squares(split):
 SPLITS = {'train': 48, 'test': TEST_RECORDS, 'broken': TEST_RECORDS}
 ASKED = add_vqa_task('squares', RecordSource(read_squares, SPLITS))
 AREF = add_aref_task('squares_aref', RecordSource(read_squares, SPLITS))
+seqio.MixtureRegistry.add('squares_and_boxes', ['squares', 'squares_aref'], default_rate=1.0)
 add_group('squares_all', RecordSource(read_squares, SPLITS), [ASKED, AREF])
 add_classification_task(
     'squares_scored',

@@ -9,16 +9,17 @@ from vlm.runner.evaluate import Evaluation
 from vlm.runner.meter import Meter
 
 COMPILED = '/jax/core/compile/backend_compile_duration'
+STEP = 'compiled jit(step)'
 
 
 @pytest.fixture
 def events(monkeypatch):
-    """What happens in order: 'compiled', the number of each finished step, 'evaluated'."""
+    """What happens in order: 'compiled NAME', the number of each finished step, 'evaluated'."""
     found: list[object] = []
 
-    def listen(event: str, seconds: float, **_: object) -> None:
+    def listen(event: str, seconds: float, fun_name: str = '', **_: object) -> None:
         if event == COMPILED:
-            found.append('compiled')
+            found.append(f'compiled {fun_name}')
 
     def told(owner, name, what):
         real = getattr(owner, name)
@@ -42,11 +43,34 @@ def test_nothing_is_compiled_after_the_first_step_but_the_first_evaluation(vlm, 
     options = {'TRAIN_STEPS': 6, 'EVAL_PERIOD': 2, 'LOG_PERIOD': 1, 'CHECKPOINT_PERIOD': 2}
     assert vlm('train', run_dir=tmp_path / 'run', EVAL_EXAMPLES=5, **options) == 0
     first, evaluated = events.index(1), events.index('evaluated')
-    assert 'compiled' in events[:first]
+    assert STEP in events[:first]
     second = events.index(2)
     assert events[first : second + 1] == [1, 2]
-    assert 'compiled' in events[second:evaluated]
+    assert any(str(event).startswith('compiled') for event in events[second:evaluated])
     assert events[evaluated:] == ['evaluated', 3, 4, 'evaluated', 5, 6, 'evaluated']
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'MIXTURE_OR_TASK_NAME': 'squares_and_boxes'},
+        {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1},
+        {
+            'MIXTURE_OR_TASK_NAME': 'squares_all',
+            'TASK_FEATURE_LENGTHS': {'images': 1, 'inputs': 40, 'targets': 32},
+            'WIRING': 'fusion_encoder',
+            'TextConfig.num_encoder_layers': 1,
+            'ROWS_PER_IMAGE': 2,
+        },
+    ],
+    ids=['task', 'mixture', 'fusion_encoder', 'rows'],
+)
+def test_a_step_is_compiled_once_for_the_batches_it_will_get(vlm, tmp_path, events, options):
+    """It is compiled from shapes, before there is a batch."""
+    jax.clear_caches()
+    assert vlm('train', run_dir=tmp_path / 'run', TRAIN_STEPS=2, evaluated=False, **options) == 0
+    assert events.count(STEP) == 1
 
 
 @pytest.fixture

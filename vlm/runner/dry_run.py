@@ -8,11 +8,9 @@ from collections import Counter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from vlm.model import FEATURE_DTYPES
 from vlm.nn.flops import program_flops
 from vlm.runner.mesh import DataMesh
 from vlm.runner.parts import frozen_parameters
@@ -48,19 +46,11 @@ class Plan:
         return self.arguments + self.temporary + self.outputs - self.aliased
 
 
-def batch_shapes(trainer: Trainer, mesh: DataMesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """The whole batch of a step, split as it would be."""
-    return {
-        name: jax.ShapeDtypeStruct(shape, FEATURE_DTYPES.get(name, jnp.int32), sharding=mesh.batch)
-        for name, shape in trainer.batch_shapes().items()
-    }
-
-
 def plan(trainer: Trainer, mesh: DataMesh) -> Plan:
     """Compiles the step for shapes and shardings."""
     model, config = trainer.model, trainer.optimizer
     optimizer = config.transformation(frozen_parameters(model))
-    batch = batch_shapes(trainer, mesh)
+    batch = trainer.planned_batch(mesh)
     state = trainer.planned_state(mesh)
     jit = functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated))
     step = make_train_step(model, optimizer, config, trainer.num_microbatches, jit)

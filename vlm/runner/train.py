@@ -1,5 +1,6 @@
 """The training loop: fetch a batch, step, log, save, evaluate."""
 
+import concurrent.futures
 import dataclasses
 import functools
 import signal
@@ -7,17 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from vlm.data.prompts import check_overrides, check_room
 from vlm.data.tasks import declared, prompts_of
 from vlm.errors import UserError
-from vlm.model import VisionTextModel
+from vlm.model import FEATURE_DTYPES, VisionTextModel
 from vlm.runner.batches import Batches
 from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
 from vlm.runner.datasets import DatasetConfig
 from vlm.runner.evaluate import Evaluation
-from vlm.runner.feed import Fed, feed
+from vlm.runner.feed import TASK_ROWS, Fed, feed
 from vlm.runner.guards import Guard, Watch
 from vlm.runner.initial import InitialCheckpoint
 from vlm.runner.interrupt import Interruption
@@ -141,10 +143,15 @@ class Trainer:
         start: int,
     ) -> Training:
         fed = feed(batches, mesh.put, self.dataset.task_names())
-        batch = next(fed)
-        state = self._first_state(run, checkpoints, mesh)
-        step_fn_of = self._steps(mesh, state)
         rng = jax.random.key(self.seed + 1)
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            # The first examples take seconds to read, and the programs seconds to compile.
+            first = thread.submit(next, fed)
+            state = self._first_state(run, checkpoints, mesh)
+            step_fn_of = self._steps(mesh, state)
+            if start < self.total_steps:
+                step_fn_of(start).lower(state, self.planned_batch(mesh), rng).compile()
+            batch = first.result()
         meter = self._meter(run, log, mesh, state, batch)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
             for step in range(start, self.total_steps):
@@ -231,6 +238,17 @@ class Trainer:
     def parameters(self) -> tuple[Any, Axes]:
         """Shapes of the parameters, and their logical axes by name; allocates and reads nothing."""
         return shapes_and_axes(self.model, self.batch_shapes())
+
+    def planned_batch(self, mesh: DataMesh) -> dict[str, jax.ShapeDtypeStruct]:
+        """What a step is fed: shapes of the whole batch, each with its sharding."""
+        shapes, tasks = self.batch_shapes(), self.dataset.task_names()
+        if len(tasks) > 1:
+            shapes[TASK_ROWS] = (self.dataset.batch_size, len(tasks))
+        types = {**FEATURE_DTYPES, TASK_ROWS: jnp.float32}
+        return {
+            name: jax.ShapeDtypeStruct(shape, types.get(name, jnp.int32), sharding=mesh.batch)
+            for name, shape in shapes.items()
+        }
 
     def batch_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the model's features in the batch of a step."""

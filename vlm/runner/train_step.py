@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,8 @@ from vlm.runner.optimizers import Optimizer
 from vlm.runner.parts import apply_updates, average, frozen_parameters
 from vlm.runner.state import TrainState
 
-StepFn = Callable[[TrainState, Mapping[str, Array], Array], tuple[TrainState, dict[str, Any]]]
+# (state, batch, rng) -> (state, metrics); jitted, so that it can be compiled before it is called.
+StepFn = jax.stages.Wrapped
 
 
 def make_train_step(
