@@ -156,4 +156,4 @@ def test_unknown_split_names_the_right_ones():
 def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'easy_vqa', None)
     with pytest.raises(UserError, match='pip install easy-vqa'):
-        easy_vqa._pictures.__wrapped__('train')
+        easy_vqa._stored.__wrapped__('train')

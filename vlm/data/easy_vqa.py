@@ -48,6 +48,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class _Stored:
+    """One picture's file, and its (question, answer) pairs."""
+
+    path: Path
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class _Picture:
     """One picture as cached: immutable, so that no reader of a record can change the next one's."""
 
@@ -65,12 +73,12 @@ def read_images(split: str) -> Iterator[dict[str, Any]]:
     triangle'), objects [{label, box [y0, x0, y1, x1]}]. Raises UserError for another split or where
     the package is not installed.
     """
-    return (_record(split, picture) for picture in _pictures(split))
+    return (_record(split, _picture(split, number)) for number in _stored(split))
 
 
 def count_questions(split: str) -> int:
     """Counts the questions of a split: 38,575 in 'train', 9,673 in 'test'."""
-    return sum(len(picture.pairs) for picture in _pictures(split))
+    return sum(len(stored.pairs) for stored in _stored(split).values())
 
 
 def read_facts(pairs: Sequence[tuple[str, str]]) -> tuple[set[str], set[str]]:
@@ -143,7 +151,8 @@ def _coverage(
 
 
 @functools.lru_cache(maxsize=len(SPLITS))
-def _pictures(split: str) -> tuple[_Picture, ...]:
+def _stored(split: str) -> dict[int, _Stored]:
+    """What the package has of a split, by ascending number."""
     if split not in SPLITS:
         raise unknown_name('split', split, SPLITS, 'easy_vqa')
     package = _package()
@@ -151,7 +160,7 @@ def _pictures(split: str) -> tuple[_Picture, ...]:
     pairs: dict[int, list[tuple[str, str]]] = {number: [] for number in sorted(paths)}
     for question, answer, number in zip(*getattr(package, f'get_{split}_questions')(), strict=True):
         pairs[number].append((question, answer))
-    return tuple(_picture(number, Path(paths[number]), tuple(pairs[number])) for number in pairs)
+    return {number: _Stored(Path(paths[number]), tuple(pairs[number])) for number in pairs}
 
 
 def _package() -> ModuleType:
@@ -164,13 +173,15 @@ def _package() -> ModuleType:
     return easy_vqa
 
 
-def _picture(number: int, path: Path, pairs: tuple[tuple[str, str], ...]) -> _Picture:
-    png = path.read_bytes()
+@functools.cache
+def _picture(split: str, number: int) -> _Picture:
+    stored = _stored(split)[number]
+    png = stored.path.read_bytes()
     found = measure(np.asarray(Image.open(io.BytesIO(png)).convert('RGB')))
-    colours, shapes = read_facts(pairs)
+    colours, shapes = read_facts(stored.pairs)
     colour = colours.pop() if len(colours) == 1 else found.colour
     shape = shapes.pop() if len(shapes) == 1 else found.shape
-    return _Picture(number, png, pairs, f'{colour} {shape}', found.box)
+    return _Picture(number, png, stored.pairs, f'{colour} {shape}', found.box)
 
 
 def _record(split: str, picture: _Picture) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from vlm.data.examples import Augmentation, Pair, Reader, Record, is_blank
 from vlm.data.frames import image_frame, place_objects, turn_objects
 from vlm.data.prompts import template
 from vlm.data.python_calls import numpy_function
+from vlm.data.vocabularies import SentencePieceVocabulary
+from vlm.vocab import Tokenizer
 
 # (task name, reader, default prompt template)
 Part = tuple[str, Reader, str]
@@ -112,9 +114,10 @@ def encode(
     must not teach to stop.
     """
     rows: dict[str, list[int]] = {name: [] for name in TEXTS}
+    tokenizers = {name: _tokenizer(output_features[name].vocabulary) for name in TEXTS}
     for i, pair in enumerate(pairs):
         added = {
-            name: _encode_text(text, output_features[name].vocabulary)
+            name: _encode_text(text, tokenizers[name])
             for name, text in zip(TEXTS, (pair.prompt, pair.answer), strict=True)
         }
         full = any(
@@ -128,10 +131,16 @@ def encode(
     return {name: rows[name][: sequence_length.get(name)] for name in TEXTS}
 
 
-def _encode_text(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
+def _tokenizer(vocabulary: seqio.Vocabulary) -> Tokenizer | seqio.Vocabulary:
+    """What encodes; our vocabulary asks gin at every use for its file: once a row is enough."""
+    ours = isinstance(vocabulary, SentencePieceVocabulary)
+    return vocabulary.tokenizer if ours else vocabulary
+
+
+def _encode_text(text: str, tokenizer: Tokenizer | seqio.Vocabulary) -> list[int]:
     # As bytes and back, for lone surrogates: every vocabulary gets what UTF-8 can hold.
     readable = text.encode('utf-8', 'replace').decode()
-    return [*vocabulary.encode(readable), vocabulary.eos_id]
+    return [*tokenizer.encode(readable), tokenizer.eos_id]
 
 
 def _ids(record: Record, pairs: Sequence[Pair]) -> list[str]:
