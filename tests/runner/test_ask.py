@@ -43,7 +43,7 @@ def test_too_long_a_prompt_says_so(predictor, blue_square):
         predictor.ask(blue_square, 'what ' * 40)
 
 
-def test_serving_needs_no_tensorflow(trained, tmp_path, blue_square):
+def test_serving_needs_no_tensorflow_and_is_quiet(trained, tmp_path, blue_square):
     (tmp_path / 'a.png').write_bytes(blue_square)
     program = f"""
 import sys
@@ -56,6 +56,7 @@ print(Predictor.load({str(trained)!r}).ask(open('a.png', 'rb').read(), 'what col
         [sys.executable, '-c', program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == 'blue'
+    assert 'absl' not in done.stderr  # nor does Orbax wonder about what is not read
 
 
 @pytest.mark.parametrize('content', [None, b'', b'no image at all'])

@@ -252,9 +252,11 @@ def _reader(run: RunDir) -> ocp.CheckpointManager:
     # moment, when the first of them has begun to write, and Orbax would wait for all to look.
     own = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=own, active_processes={own})
+    state = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     return ocp.CheckpointManager(
         run.checkpoints,
-        item_handlers={'state': ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)},
+        # The position in the data is not read here; Orbax warns of what it has no handler for.
+        item_handlers={'state': state, 'data': _DataHandler()},
         options=ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone),
     )
 
