@@ -90,6 +90,17 @@ def test_packed_answers_are_sequences_of_their_own():
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+def test_first_tokens_count_more():
+    np.testing.assert_array_equal(
+        losses.emphasised(WEIGHTS, 4.0), [[0, 4, 1, 0], [4, 1, 1, 1], [0, 0, 0, 0]]
+    )
+    packed = losses.emphasised(PACKED, 4.0, SEGMENTS)
+    np.testing.assert_array_equal(packed, [[0, 4, 1, 0, 4, 0], [0, 4, 0, 4, 1, 1]])
+    # Four answers; of the last, of three tokens, the first has 4 / 6 of the weight.
+    found = normalized_weights(packed, 'sequence', SEGMENTS)
+    np.testing.assert_allclose(found[1], [0, 1 / 4, 0, 1 / 6, 1 / 24, 1 / 24], rtol=1e-6)
+
+
 @pytest.mark.parametrize('normalizer', ['tokens', 'sequence', 'sum'])
 def test_a_batch_without_answers_weighs_nothing(normalizer):
     found = normalized_weights(jnp.zeros((2, 3)), normalizer)

@@ -111,7 +111,11 @@ def test_packed_rows_have_the_loss_of_rows_of_their_own():
     )
     # Three rows of the same image, and one row that the image is encoded for once.
     own['images'] = jnp.repeat(packed['images'], 3, axis=0)
-    models = [make_model('decoder_prefix', loss_normalizer=n, z_loss=0.01) for n in NORMALIZERS]
+    models = [
+        make_model('decoder_prefix', loss_normalizer=n, first_token_weight=w, z_loss=0.01)
+        for n in NORMALIZERS
+        for w in (1.0, 3.0)
+    ]
 
     @jax.jit
     def losses(params, batch):
@@ -119,14 +123,14 @@ def test_packed_rows_have_the_loss_of_rows_of_their_own():
 
     params = random_params(models[0].module, own)
     wanted = losses(params, own)
-    assert len(set(wanted.tolist())) == 3
+    assert len(set(wanted.tolist())) == 6
     np.testing.assert_allclose(losses(params, packed), wanted, rtol=1e-5)
     # 12 is more than the 11 answer tokens and less than the 22 positions.
-    short = make_model(
-        'decoder_prefix', loss_normalizer='sequence', z_loss=0.01, max_answer_tokens=12
-    )
+    options = {'loss_normalizer': 'sequence', 'first_token_weight': 3.0, 'z_loss': 0.01}
+    short = make_model('decoder_prefix', max_answer_tokens=12, **options)
     found = jitted(short, 'eval_fn')(params, packed)[0]
-    assert float(found) == pytest.approx(float(wanted[NORMALIZERS.index('sequence')]), rel=1e-5)
+    same = 2 * NORMALIZERS.index('sequence') + 1
+    assert float(found) == pytest.approx(float(wanted[same]), rel=1e-5)
 
 
 def test_max_answer_tokens_computes_fewer_logits_for_the_same_loss_and_metrics():

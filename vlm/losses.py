@@ -74,6 +74,26 @@ def in_chunks(
     )
 
 
+def emphasised(
+    weights: Float[Array, 'B L'],
+    first: float,
+    segment_ids: Int[Array, 'B L'] | None = None,
+) -> Float[Array, 'B L']:
+    """The weights, those of the first token of every answer multiplied by `first`.
+
+    The first token decides what an answer is about, such as which of several objects a box is of;
+    the others mostly follow from it.
+    """
+    if first == 1.0:
+        return weights
+    answered = weights > 0
+    before = jnp.tri(weights.shape[1], k=-1, dtype=bool)[None]
+    if segment_ids is not None:
+        before = before & (segment_ids[:, :, None] == segment_ids[:, None, :])
+    follows = jnp.any(before & answered[:, None, :], axis=-1)
+    return jnp.where(answered & ~follows, first * weights, weights)
+
+
 def segment_counts(
     weights: Float[Array, 'B L'], segment_ids: Int[Array, 'B L']
 ) -> Float[Array, 'B L']:

@@ -19,6 +19,7 @@ from vlm.errors import UserError, unknown_name
 from vlm.losses import (
     NORMALIZERS,
     Whole,
+    emphasised,
     in_chunks,
     normalized_weights,
     token_losses,
@@ -66,6 +67,8 @@ class VisionTextModel(DerivedCalls):
       optimizer_def: T5X's optimizer definition; this package's runner passes none.
       feature_converter_cls: makes the feature converter; opaque here.
       loss_normalizer: 'tokens', 'sequence' or 'sum', see `vlm.losses.normalized_weights`.
+      first_token_weight: how much more than the others the first token of an answer counts in the
+        loss; above 0.
       label_smoothing: in [0, 1).
       z_loss: coefficient of log(Z)**2.
       max_answer_tokens: how many answer tokens a row has at most (the task length of `targets`);
@@ -88,6 +91,7 @@ class VisionTextModel(DerivedCalls):
         optimizer_def: Any = None,
         feature_converter_cls: Callable[..., Any] | None = None,
         loss_normalizer: str = 'tokens',
+        first_token_weight: float = 1.0,
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
         max_answer_tokens: int | None = None,
@@ -98,6 +102,10 @@ class VisionTextModel(DerivedCalls):
         if loss_normalizer not in NORMALIZERS:
             raise unknown_name(
                 'loss normaliser', loss_normalizer, NORMALIZERS, 'VisionTextModel.loss_normalizer'
+            )
+        if first_token_weight <= 0.0:
+            raise UserError(
+                f'VisionTextModel.first_token_weight = {first_token_weight} must be above 0.'
             )
         if not 0.0 <= label_smoothing < 1.0:
             raise UserError(
@@ -113,6 +121,7 @@ class VisionTextModel(DerivedCalls):
         self.optimizer_def = optimizer_def
         self.FEATURE_CONVERTER_CLS = feature_converter_cls
         self.loss_normalizer = loss_normalizer
+        self.first_token_weight = first_token_weight
         self.label_smoothing = label_smoothing
         self.z_loss = z_loss
         self.max_answer_tokens = max_answer_tokens
@@ -177,7 +186,8 @@ class VisionTextModel(DerivedCalls):
         score = functools.partial(self._position_losses, params)
         chunk = self.loss_chunk or states.shape[1]
         losses, z_losses, right = in_chunks(score, (states, targets), chunk)
-        share = normalized_weights(weights, self.loss_normalizer, segments, total)
+        stressed = emphasised(weights, self.first_token_weight, segments)
+        share = normalized_weights(stressed, self.loss_normalizer, segments, total)
         loss = jnp.sum((losses + z_losses) * share) + sum(auxiliary.values())
         correct = right * weights
         count = jnp.sum(weights)
@@ -196,6 +206,7 @@ class VisionTextModel(DerivedCalls):
     def whole(self, batch: Batch, parts: int) -> Whole:
         """What `loss_fn` must know of a batch of which it is given one of `parts` at a time."""
         _, weights, segments, _ = self._answers(flat_rows(batch))
+        weights = emphasised(weights, self.first_token_weight, segments)
         return Whole(weight_total(weights, self.loss_normalizer, segments), parts)
 
     def _position_losses(

@@ -36,9 +36,9 @@ ROWS = [
 make_batch = functools.partial(miniature.make_batch, prompt=4, answer=4)
 
 
-def make_model(freeze: bool = False, normalizer: str = 'tokens', **vision) -> VisionTextModel:
+def make_model(freeze: bool = False, options: dict | None = None, **vision) -> VisionTextModel:
     config = NetworkConfig(dataclasses.replace(VISION, **vision), TEXT, freeze_vision=freeze)
-    return VisionTextModel(VisionTextNetwork(config), loss_normalizer=normalizer)
+    return VisionTextModel(VisionTextNetwork(config), **options or {})
 
 
 @pytest.fixture(scope='module')
@@ -51,11 +51,15 @@ def params(batch):
     return random_params(make_model().module, batch, spread=0.3)
 
 
-@pytest.mark.parametrize(('normalizer', 'count'), [('tokens', 2), ('sequence', 4)])
-def test_microbatches_add_up_to_the_batch(normalizer, count, batch):
+@pytest.mark.parametrize(
+    ('options', 'count'),
+    [({'first_token_weight': 3.0}, 2), ({'loss_normalizer': 'sequence'}, 4)],
+    ids=['tokens', 'sequence'],
+)
+def test_microbatches_add_up_to_the_batch(options, count, batch):
     # Some microbatches have no row of one of the two tasks.
     batch = batch | {'task_rows': jnp.eye(2)[jnp.array([0, 1, 1, 1])]}
-    model = make_model(normalizer=normalizer, num_layers=1)
+    model = make_model(options=options, num_layers=1)
     params = random_params(model.module, batch, spread=0.3)
     whole, parts = (
         jax.jit(make_gradient(model, n))(params, batch, jax.random.key(0)) for n in (1, count)
