@@ -13,7 +13,7 @@ from vlm.data.envelope import untag_image
 from vlm.data.examples import Pair, fill
 from vlm.data.frames import image_frame
 from vlm.data.image_files import ImageError, encode_png
-from vlm.data.pipeline import encode
+from vlm.data.pipeline import encode, tokenizers_of
 from vlm.data.tasks import TaskSpec, add_group, add_task
 from vlm.tasks.augment import zoom_and_flip
 from vlm.tasks.captioning import add_captioning_task
@@ -205,7 +205,7 @@ def test_templates_and_boxes_do_give_location_tokens(new_task, dataset, vocabula
 def encoded(vocabulary, prompts: list[str], answers: list[str], **lengths) -> tuple:
     """(prompts, answers, ids) of one example with these pairs, read back from its ids."""
     pairs = [Pair(*texts) for texts in zip(prompts, answers, strict=True)]
-    rows = encode(pairs, features.output_features(), lengths)
+    rows = encode(pairs, tokenizers_of(features.output_features()), lengths)
     return *(texts(vocabulary, np.array(rows[k], int)) for k in ('inputs', 'targets')), rows
 
 

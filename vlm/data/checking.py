@@ -10,7 +10,7 @@ import seqio
 from vlm.boxes import BoxFormatError, checked_box
 from vlm.data.examples import Pair, Record, is_blank
 from vlm.data.image_files import ImageError, decode_image, is_absent
-from vlm.data.pipeline import FAULTS, TEXTS, encode
+from vlm.data.pipeline import FAULTS, TEXTS, encode, tokenizers_of
 from vlm.data.prompts import template
 from vlm.data.tasks import TaskSpec
 
@@ -57,7 +57,7 @@ class RecordCheck:
         features: Mapping[str, seqio.Feature],
         lengths: Mapping[str, int],
     ):
-        self._features, self._lengths = features, lengths
+        self._tokenizers, self._lengths = tokenizers_of(features), lengths
         self._readers = [(spec.read, template(spec.name, spec.prompt)) for spec in specs]
 
     def __call__(self, record: Record) -> Checked:
@@ -78,10 +78,10 @@ class RecordCheck:
     def _check_texts(self, pair: Pair, checked: Checked) -> None:
         if any(is_blank(text) for text in (pair.answer, *pair.references)):
             checked.findings.append(('empty_texts', f'an answer to {pair.prompt!r:.80}'))
-        ids = encode([pair], self._features, {})
+        ids = encode([pair], self._tokenizers, {})
         for name in TEXTS:
             over = max(0, len(ids[name]) - self._lengths[name])
-            unknown = ids[name].count(self._features[name].vocabulary.unk_id)
+            unknown = ids[name].count(self._tokenizers[name].unk_id)
             checked.tokens += len(ids[name])
             checked.cut += over
             checked.unknown += unknown

@@ -31,6 +31,7 @@ FAULTS = (LookupError, ValueError, TypeError, AttributeError, BoxFormatError)
 Seed = tuple[tf.Tensor, tf.Tensor]
 Features = Mapping[str, seqio.Feature]
 Lengths = Mapping[str, int | None]
+Tokenizers = Mapping[str, Tokenizer | seqio.Vocabulary]
 TEXTS = ('inputs', 'targets')
 
 
@@ -54,6 +55,7 @@ def read_examples(
         dataset: tf.data.Dataset, output_features: Features, sequence_length: Lengths | None = None
     ) -> tf.data.Dataset:
         resolved = [(read, template(task, prompt)) for task, read, prompt in parts]
+        tokenizers = tokenizers_of(output_features)
         frame = image_frame()
 
         def read_pairs(record: Record, rng: np.random.Generator) -> tuple[Record, list[Pair]]:
@@ -77,7 +79,7 @@ def read_examples(
             else:
                 rows = [[pair] for pair in named]
             encoded = [
-                encode([pair for _, pair in row], output_features, sequence_length or {})
+                encode([pair for _, pair in row], tokenizers, sequence_length or {})
                 for row in rows
             ]
             metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
@@ -105,8 +107,17 @@ def read_examples(
     return preprocess
 
 
+def tokenizers_of(features: Features) -> Tokenizers:
+    """What encodes each text. Our vocabulary asks gin for its file at every use: this is one."""
+    vocabularies = {name: features[name].vocabulary for name in TEXTS}
+    return {
+        name: each.tokenizer if isinstance(each, SentencePieceVocabulary) else each
+        for name, each in vocabularies.items()
+    }
+
+
 def encode(
-    pairs: Sequence[Pair], output_features: Features, sequence_length: Lengths
+    pairs: Sequence[Pair], tokenizers: Tokenizers, sequence_length: Lengths
 ) -> dict[str, list[int]]:
     """Returns the ids of as many pairs as fit, in order, prompts and answers each ended by EOS.
 
@@ -114,7 +125,6 @@ def encode(
     must not teach to stop.
     """
     rows: dict[str, list[int]] = {name: [] for name in TEXTS}
-    tokenizers = {name: _tokenizer(output_features[name].vocabulary) for name in TEXTS}
     for i, pair in enumerate(pairs):
         added = {
             name: _encode_text(text, tokenizers[name])
@@ -129,12 +139,6 @@ def encode(
         for name in TEXTS:
             rows[name] += added[name]
     return {name: rows[name][: sequence_length.get(name)] for name in TEXTS}
-
-
-def _tokenizer(vocabulary: seqio.Vocabulary) -> Tokenizer | seqio.Vocabulary:
-    """What encodes; our vocabulary asks gin at every use for its file: once a row is enough."""
-    ours = isinstance(vocabulary, SentencePieceVocabulary)
-    return vocabulary.tokenizer if ours else vocabulary
 
 
 def _encode_text(text: str, tokenizer: Tokenizer | seqio.Vocabulary) -> list[int]:
