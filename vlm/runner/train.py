@@ -149,6 +149,8 @@ class Trainer:
             first = thread.submit(next, fed)
             state = self._first_state(run, checkpoints, mesh)
             step_fn_of = self._steps(mesh, state)
+            if first.done():  # a mistake in the data is told before more is compiled
+                first.result()
             if start < self.total_steps:
                 step_fn_of(start).lower(state, self.planned_batch(mesh), rng).compile()
             batch = first.result()
