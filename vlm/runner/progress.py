@@ -14,8 +14,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines
+LEAST_BAR = 10  # characters
+TIMES = len('0:00:00 left 0:00:00')
 
 
 class ProgressBar:
@@ -36,11 +39,11 @@ class ProgressBar:
             self._bar = Progress(
                 TextColumn('[bold]{task.description}'),
                 BarColumn(bar_width=None),
-                MofNCompleteColumn(),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
                 TextColumn('{task.fields[numbers]}'),
-                TimeElapsedColumn(),
+                TimeElapsedColumn(table_column=Column(no_wrap=True)),
                 TextColumn('left'),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
                 console=self._console,
                 expand=True,
             )
@@ -53,13 +56,22 @@ class ProgressBar:
     def update(self, done: int, numbers: Mapping[str, float] | None = None) -> None:
         """Shows that `done` units are behind."""
         self._done = done
-        shown = '' if numbers is None else '  '.join(f'{k} {v:.4g}' for k, v in numbers.items())
+        words = [f'{k} {v:.4g}' for k, v in (numbers or {}).items()]
         if self._bar is not None:
-            changes = {} if numbers is None else {'numbers': shown}
+            changes = {} if numbers is None else {'numbers': '  '.join(self._fitting(words))}
             self._bar.update(self._task, completed=done, **changes)
         elif numbers is not None and time.monotonic() - self._printed > PLAIN_PERIOD:
             self._printed = time.monotonic()
-            self._console.print(self._plain_line(shown), highlight=False, soft_wrap=True)
+            line = self._plain_line('  '.join(words))
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _fitting(self, words: list[str]) -> list[str]:
+        """As many as a line of the terminal has room for, beside all that must be readable."""
+        count = 2 * len(str(self._total or self._done)) + 1
+        room = self._console.width - len(self._title) - LEAST_BAR - count - TIMES - 4  # and spaces
+        while words and len('  '.join(words)) > room:
+            words = words[:-1]
+        return words
 
     def _plain_line(self, numbers: str) -> str:
         if self._total is None:
