@@ -79,8 +79,7 @@ def read_examples(
             else:
                 rows = [[pair] for pair in named]
             encoded = [
-                encode([pair for _, pair in row], tokenizers, sequence_length or {})
-                for row in rows
+                encode([pair for _, pair in row], tokenizers, sequence_length or {}) for row in rows
             ]
             metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
             return *_as_arrays(encoded), _images(record, task), np.array(metas, dtype=object)
