@@ -163,6 +163,14 @@ def test_a_blank_answer_is_named_and_the_others_are_asked(new_task, dataset, bad
     assert set(bad.named('empty_answers')) == {'r#0', 'r#1', 'r#3'}
 
 
+def test_a_text_that_is_cut_is_named(new_task, dataset, bad):
+    texts = {'questions': ['a?', 'b?'], 'answers': ['yes no yes no', 'yes no']}
+    task = new_task(add_vqa_task, [record('r', **texts)])
+    cut, whole = dataset(task, lengths={'targets': 3}).as_numpy_iterator()
+    assert len(cut['targets']) == len(whole['targets']) == 3
+    assert bad.named('cut_texts') == {'r#0': 'there is room for 3 tokens of targets'}
+
+
 # ---- the user's text is only text ----
 
 

@@ -81,6 +81,8 @@ def read_examples(
             encoded = [
                 encode([pair for _, pair in row], tokenizers, sequence_length or {}) for row in rows
             ]
+            for row, ids in zip(rows, encoded, strict=True):
+                _tell_cut(row[0][0], ids, tokenizers)
             metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
             return *_as_arrays(encoded), _images(record, task), np.array(metas, dtype=object)
 
@@ -138,6 +140,14 @@ def encode(
         for name in TEXTS:
             rows[name] += added[name]
     return {name: rows[name][: sequence_length.get(name)] for name in TEXTS}
+
+
+def _tell_cut(example_id: str, ids: Mapping[str, list[int]], tokenizers: Tokenizers) -> None:
+    """Names an example whose first pair was too long, which shows at an end without EOS."""
+    for name in TEXTS:
+        if ids[name][-1:] != [tokenizers[name].eos_id]:
+            reason = f'there is room for {len(ids[name])} tokens of {name}'
+            bad_data.add('cut_texts', example_id, reason)
 
 
 def _encode_text(text: str, tokenizer: Tokenizer | seqio.Vocabulary) -> list[int]:
