@@ -23,6 +23,7 @@ def manifest() -> list[dict]:
 # In the others a box is what is wrong, which only a task about boxes looks at.
 BOXES = ('box_inverted.jsonl', 'box_out_of_range.jsonl', 'nan_coords.jsonl')
 # Python reads it, and texts go through UTF-8 with a replacement: it is a record like others.
+ENORMOUS = 'caption_100k.jsonl'
 REPLACED = 'lone_surrogate.jsonl'
 
 
@@ -58,5 +59,7 @@ def test_good_records_survive_and_bad_ones_are_counted(entry, register, dataset,
     # Each reading of the data set above met every bad record once.
     counts = bad.counts()
     undecodable = counts.pop('undecodable_images', 0)
+    # An enormous text is cut, and said to be, in a good record.
+    assert bool(counts.pop('cut_texts', 0)) == (file == ENORMOUS)
     assert sum(counts.values()) / 2 + undecodable == entry['bad_records'] - replaced
     assert {'ok0', 'ok1'} <= ids
