@@ -70,9 +70,9 @@ def decoded_sizes(monkeypatch) -> list[tuple[int, int]]:
     decode, sizes = images.decode_rgb, []
 
     def spy(*args):
-        image = decode(*args)
-        sizes.append(image.size)
-        return image
+        decoded = decode(*args)
+        sizes.append(decoded.image.size)
+        return decoded
 
     monkeypatch.setattr(images, 'decode_rgb', spy)
     return sizes
@@ -95,6 +95,22 @@ def test_a_jpeg_is_reduced_as_far_as_the_frame_allows(view, decoded, mode, monke
     assert sizes == [(201, 150), decoded]
     assert np.abs(whole - reduced).mean() < 4
     assert ((whole == 127).all(-1) == (reduced == 127).all(-1))[-1].all()  # as much is padded
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_a_reduced_jpeg_that_is_turned_lies_where_the_whole_one_does(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth = Image.fromarray(noise(3, 4)).resize((201, 100), Image.Resampling.BICUBIC)
+    data = encoded(smooth, 'JPEG', quality=95, exif=exif)
+    options = {'resize_mode': 'pad', 'apply_exif': True}
+    whole, reduced = (
+        load_image(data, (40, 40), **options, reduced_jpeg=each).astype(int)
+        for each in (False, True)
+    )
+    empty = (whole == 127).all(-1)
+    assert empty.sum() == 20 * 40 and (empty[:, -1] if orientation == 6 else empty[-1]).all()
+    assert ((reduced == 127).all(-1) == empty).all() and np.abs(whole - reduced).mean() < 4
 
 
 @pytest.mark.parametrize('name', ['PNG', 'JPEG'])

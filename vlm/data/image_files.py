@@ -14,6 +14,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -68,12 +69,19 @@ def decode_image(
     Raises:
       ImageError: empty, not one of the five formats, too large, truncated or damaged.
     """
-    return np.asarray(decode_rgb(data, max_pixels, apply_exif))
+    return np.asarray(decode_rgb(data, max_pixels, apply_exif).image)
+
+
+class Decoded(NamedTuple):
+    """A picture, and the (height, width) that it has where it is not reduced."""
+
+    image: Image.Image
+    size: tuple[int, int]
 
 
 def decode_rgb(
     data: bytes, max_pixels: int, apply_exif: bool, at_least: tuple[int, int] | None = None
-) -> Image.Image:
+) -> Decoded:
     """`decode_image` as a Pillow image of mode RGB.
 
     With `at_least`, a (height, width) as stored, a JPEG is decoded at the half, quarter or eighth
@@ -86,12 +94,17 @@ def decode_rgb(
         # limits, tries other readers and names a file object in its messages.
         image = plugin(io.BytesIO(data))
         _check_size(image.size, max_pixels)
+        width, height = image.size
         if at_least is not None:
             image.draft(None, at_least[::-1])  # does nothing to other formats
         image.load()
         _mend_colour_key(image, data)
         rgb = _to_rgb(image)
-        return _upright(image, rgb) if apply_exif else rgb
+        turn = _UPRIGHT.get(_orientation(image)) if apply_exif else None
+        if turn is None:
+            return Decoded(rgb, (height, width))
+        size = (width, height) if turn in _SIDEWAYS else (height, width)
+        return Decoded(rgb.transpose(turn), size)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise a dozen kinds on damaged files
@@ -269,12 +282,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
-    """Turns `rgb` as the EXIF orientation of `image` says."""
-    turn = _UPRIGHT.get(_orientation(image))
-    return rgb if turn is None else rgb.transpose(turn)
+_SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def _orientation(image: Image.Image) -> int:

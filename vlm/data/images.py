@@ -54,7 +54,7 @@ def resize_image(
     _check_resize(size, mode, filter)
     if image.shape[:2] == tuple(size):
         return image
-    return _render(Image.fromarray(image), None, size, mode, filter)
+    return _render(Image.fromarray(image), View(), size, mode, filter, image.shape[:2])
 
 
 def load_image(
@@ -77,16 +77,13 @@ def load_image(
     """
     _check_resize(size, resize_mode, filter)
     encoded, view = split_view(data)
-    if not reduced_jpeg:
-        image = decode_rgb(encoded, max_pixels, apply_exif)
-        return _render(image, view, size, resize_mode, filter)
-    # Where the picture lies in its frame follows from its own size, as it does for boxes.
-    seen = viewed_size(data, max_pixels=max_pixels, apply_exif=apply_exif)
-    needed = _needed(view or View(), size)
-    if apply_exif:  # which side is which shows when it is turned
+    view = view or View()
+    needed = _needed(view, size) if reduced_jpeg else None
+    if needed and apply_exif:  # which side is which shows when it is turned
         needed = (max(needed), max(needed))
-    image = decode_rgb(encoded, max_pixels, apply_exif, needed)
-    return _render(image, view, size, resize_mode, filter, seen)
+    image, whole = decode_rgb(encoded, max_pixels, apply_exif, needed)
+    # Where the picture lies in its frame follows from its own size, as it does for boxes.
+    return _render(image, view, size, resize_mode, filter, view.cut_size(whole))
 
 
 def viewed_size(
@@ -121,15 +118,13 @@ def _needed(view: View, size: Size) -> Size:
 
 def _render(
     image: Image.Image,
-    view: View | None,
+    view: View,
     size: Size,
     mode: str,
     filter: str,
-    seen: tuple[Number, Number] | None = None,
+    seen: tuple[Number, Number],
 ) -> UInt8[np.ndarray, 'h w 3']:
-    """Cuts, resizes and turns; `seen` is `viewed_size` where the image has been reduced."""
-    view = view or View()
-    seen = seen or view.cut_size((image.height, image.width))
+    """Cuts, resizes and turns; `seen` is what `viewed_size` says, however reduced the image is."""
     inner = fitted_size(seen, size) if mode == 'pad' else size
     image = _cut(image, view.region, inner, FILTERS[filter])
     if view.flip:
