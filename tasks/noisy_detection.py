@@ -65,7 +65,8 @@ def read(
     shown = [found[i] for i in rng.permutation(len(found))[:length]]
     boxes = [box for box, _ in found]
     noise = [(noise_box(boxes, rng), NOISE) for _ in range(length - len(shown))]
-    return [Pair(fill(prompt), codec.encode_objects([*shown, *noise]), objects=tuple(found))]
+    answer = codec.encode_objects([*shown, *noise])
+    return [Pair(fill(prompt), answer, objects=tuple(found), marking=record.get('marking'))]
 
 
 def add_noisy_detection_task(
@@ -77,14 +78,14 @@ def add_noisy_detection_task(
     codec: BoxCodec = BoxCodec(),
     augment: Augmentation | None = None,
 ) -> TaskSpec:
-    """Registers a task over records with `objects` of `label` and `box`.
+    """Registers a task over records with `objects` of `label` and `box`, perhaps a `marking`.
 
     Args:
       name: of the task.
       source: where the records come from.
       length: objects of an answer, noise included.
       prompt: the prompt template.
-      metrics: of written boxes; `vlm.metrics.average_precision.ap_as_said` is another.
+      metrics: of written boxes; `vlm.metrics.average_precision` has others.
       codec: writes the boxes.
       augment: moves images and boxes.
     """

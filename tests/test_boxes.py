@@ -1,4 +1,4 @@
-"""Boxes: codes by hand and from recipes.md section 10, round trips, hostile text, geometry."""
+"""Boxes: codes by hand and by published values, round trips, hostile text, geometry."""
 
 import json
 from pathlib import Path

@@ -15,7 +15,7 @@ import dataclasses
 import math
 import re
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -60,6 +60,29 @@ class ParsedBoxes:
 
     objects: list[LabelledBox]
     unreadable: list[str]
+
+
+class PartlyMarked(list):
+    """The (label, box) pairs of an image in which some classes alone were looked for.
+
+    Attributes:
+      absent: labels that the image is known not to hold.
+      incomplete: labels of which not every object is marked.
+      frequencies: of each of these labels and those of the pairs, 'r', 'c' or 'f' (LVIS,
+        1908.03195: in 1 to 10 training images, in up to 100, in more).
+    """
+
+    def __init__(
+        self,
+        objects: Iterable[tuple[str, BoxLike]],
+        absent: Sequence[str],
+        incomplete: Sequence[str],
+        frequencies: Mapping[str, str],
+    ):
+        super().__init__(objects)
+        self.absent = list(absent)
+        self.incomplete = list(incomplete)
+        self.frequencies = dict(frequencies)
 
 
 def location_token(code: int) -> str:

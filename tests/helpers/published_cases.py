@@ -57,6 +57,21 @@ INSTANCES = {
     'annotations': [{'id': 1, 'image_id': 9, 'category_id': 1, 'bbox': [8, 4, 16, 12]}],
 }
 COCO_INSTANCES = {**INSTANCES, 'images': [{**INSTANCES['images'][0], 'file_name': '9.jpg'}]}
+LVIS_INSTANCES = {
+    **INSTANCES,
+    'images': [
+        {
+            **INSTANCES['images'][0],
+            'neg_category_ids': [2],
+            'not_exhaustive_category_ids': [1],
+        }
+    ],
+    'categories': [
+        {'id': 1, 'name': 'cat', 'frequency': 'f'},
+        {'id': 2, 'name': 'dog', 'frequency': 'r'},
+        {'id': 3, 'name': 'cow', 'frequency': 'c'},
+    ],
+}
 RSVQA_QUESTIONS = {
     'questions': [
         {
@@ -266,7 +281,7 @@ FILES = {
     'coco/annotations/instances_train2017.json': COCO_INSTANCES,
     'coco/train2017/9.jpg': None,
     'coco/train2017/000000000009.jpg': None,
-    'lvis/lvis_v1_train.json': INSTANCES,
+    'lvis/lvis_v1_train.json': LVIS_INSTANCES,
     'objects365/zhiyuan_objv2_train.json': {
         **INSTANCES,
         'images': [{k: v for k, v in INSTANCES['images'][0].items() if k != 'coco_url'}],

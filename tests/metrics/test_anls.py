@@ -1,4 +1,4 @@
-"""ANLS in both conventions: the probes of recipes.md, section 10."""
+"""ANLS in both conventions: by published probes."""
 
 import pytest
 

@@ -1,12 +1,19 @@
-"""COCO AP against the figures of pycocotools (recipes.md, section 10), LVIS AP by hand."""
+"""COCO AP against the figures of pycocotools, LVIS AP by hand."""
 
 import sys
 
 import pytest
 
-from vlm.boxes import BoxCodec, pixels_to_relative
+from vlm.boxes import BoxCodec, PartlyMarked, pixels_to_relative
 from vlm.errors import UNANSWERED, UserError
-from vlm.metrics.average_precision import ScoredBox, TrueBox, ap_as_said, coco_ap, lvis_ap
+from vlm.metrics.average_precision import (
+    ScoredBox,
+    TrueBox,
+    ap_as_said,
+    coco_ap,
+    lvis_ap,
+    lvis_ap_as_said,
+)
 
 pytest.importorskip('faster_coco_eval', reason="needs pip install 'vlm[metrics]'")
 
@@ -140,6 +147,28 @@ def test_boxes_are_ranked_as_they_were_said():
     assert first == {'ap_as_said': 1, 'ap_50_as_said': 1, 'ap_75_as_said': 1}
     assert ap_as_said(targets, [f'{wrong} ; {right}'], codec=CODEC)['ap_as_said'] == 0.5
     assert ap_as_said(targets, [UNANSWERED], codec=CODEC)['ap_as_said'] == 0
+
+
+@pytest.mark.parametrize(('absent', 'right'), [([], 1), (['dog'], 0.5)])
+def test_written_boxes_of_partly_marked_images_are_judged_by_the_rules_of_lvis(absent, right):
+    whole, left = CODEC.encode_box(WHOLE), CODEC.encode_box(LEFT)
+    targets = [
+        PartlyMarked([('cat', WHOLE)], absent, [], {'cat': 'f', 'dog': 'r'}),
+        PartlyMarked([('dog', WHOLE)], [], [], {'dog': 'r'}),
+    ]
+    # The first dog is said where none was looked for, or where it is known that there is none.
+    said = [f'{left} : dog ; {whole} : cat', f'{left} : cat ; {whole} : dog']
+    result = lvis_ap_as_said(targets, said, codec=CODEC)
+    assert result['lvis_ap_rare_as_said'] == pytest.approx(right)
+    assert result['lvis_ap_frequent_as_said'] == pytest.approx(1)
+    assert result['lvis_ap_as_said'] == pytest.approx((1 + right) / 2)
+    nothing = lvis_ap_as_said(targets, [UNANSWERED] * 2, codec=CODEC)
+    assert nothing['lvis_ap_as_said'] == 0
+
+
+def test_the_rules_of_lvis_want_to_know_what_was_looked_for():
+    with pytest.raises(UserError, match='target 0 does not say .*use ap_as_said'):
+        lvis_ap_as_said([[('cat', WHOLE)]], ['none'])
 
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):

@@ -1,4 +1,4 @@
-"""CIDEr-D against the figures of the official program (recipes.md, section 10)."""
+"""CIDEr-D against the figures of the official program."""
 
 import pytest
 

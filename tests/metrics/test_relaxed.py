@@ -1,4 +1,4 @@
-"""Relaxed accuracy: pix2struct's unit test (recipes.md, section 10) and the edges by hand."""
+"""Relaxed accuracy: pix2struct's published probes and the edges by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The VQA challenge's normaliser and accuracy: the probes of recipes.md, section 10."""
+"""The VQA challenge's normaliser and accuracy: by published probes."""
 
 import pytest
 from hypothesis import given

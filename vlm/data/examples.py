@@ -36,18 +36,23 @@ class Pair:
       answer: the training target, likewise.
       references: every answer that counts as right, as plain text; the answer if empty.
       objects: what box metrics compare with, in place of `references`.
+      marking: of which classes the objects are marked, if not of all: what `vlm.boxes.PartlyMarked`
+        holds beside them.
     """
 
     prompt: str
     answer: str
     references: tuple[str, ...] = ()
     objects: tuple[LabelledBox, ...] | None = None
+    marking: Mapping[str, Any] | None = None
 
     def to_meta(self, example_id: str) -> dict[str, Any]:
         """The JSON-able side of an example that metrics and reports read."""
         meta = {'id': example_id, 'prompt': self.prompt}
         if self.objects is not None:
             meta['objects'] = [[[float(x) for x in box], label] for box, label in self.objects]
+            if self.marking is not None:
+                meta['marking'] = dict(self.marking)
         else:
             meta['references'] = list(self.references or (self.answer,))
         return meta

@@ -11,7 +11,7 @@ from typing import Any
 
 import seqio
 
-from vlm.boxes import BoxCodec
+from vlm.boxes import BoxCodec, PartlyMarked
 from vlm.data.examples import Augmentation, Reader
 from vlm.data.features import output_features
 from vlm.data.pipeline import read_examples
@@ -168,5 +168,6 @@ def postprocess(text: str, example: Mapping[str, Any], is_target: bool, **unused
         return unescape(text).strip() if '<' in text else text.strip()
     meta = json.loads(example['meta'])
     if 'objects' in meta:
-        return [(label, box) for box, label in meta['objects']]
+        objects = [(label, box) for box, label in meta['objects']]
+        return PartlyMarked(objects, **meta['marking']) if 'marking' in meta else objects
     return meta['references']

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlm.boxes import BoxCodec, BoxLike, clip_box, relative_to_pixels
+from vlm.boxes import BoxCodec, BoxLike, PartlyMarked, clip_box, relative_to_pixels
 from vlm.errors import UNANSWERED, UserError
 from vlm.metrics.detection import PALIGEMMA, Objects, checked_object
 from vlm.metrics.examples import pairs
@@ -119,13 +119,48 @@ def ap_as_said(
     Returns 'ap_as_said', 'ap_50_as_said' and 'ap_75_as_said' in [0, 1], computed as COCO's. Lower
     than what the same boxes earn with the probabilities of their classes as scores.
     """
+    figures = coco_ap(*_as_said(targets, predictions, codec))
+    return {f'ap{at}_as_said': figures[f'coco_ap{at}'] for at in ('', '_50', '_75')}
+
+
+def lvis_ap_as_said(
+    targets: Sequence[Objects],
+    predictions: Sequence[str],
+    *,
+    codec: BoxCodec = PALIGEMMA,
+) -> dict[str, float]:
+    """Scores written boxes by LVIS's rules, the earlier in an answer the surer.
+
+    Returns `lvis_ap`'s figures under names that end in '_as_said'. Raises UserError for a target
+    that is no `vlm.boxes.PartlyMarked`: the rules want to know what was looked for.
+    """
+    for number, target in enumerate(targets):
+        if not isinstance(target, PartlyMarked):
+            raise UserError(
+                f'target {number} does not say which classes were looked for in its image '
+                '(neg_category_ids of an LVIS file), which lvis_ap_as_said needs; use ap_as_said.'
+            )
+    frequencies: dict[str, str] = {}
+    for target in targets:
+        frequencies |= target.frequencies
+    figures = lvis_ap(
+        *_as_said(targets, predictions, codec),
+        [target.absent for target in targets],
+        [target.incomplete for target in targets],
+        frequencies,
+    )
+    return {f'{name}_as_said': value for name, value in figures.items()}
+
+
+def _as_said(
+    targets: Sequence[Objects], predictions: Sequence[str], codec: BoxCodec
+) -> tuple[list[list[TrueBox]], list[list[ScoredBox]]]:
     truths, found = [], []
     for objects, said in pairs(targets, predictions):
         truths.append([TrueBox(*checked_object(pair)) for pair in objects])
         read = codec.parse(said).objects if said != UNANSWERED else []
         found.append([ScoredBox(o.label, o.box, 1 / (1 + i)) for i, o in enumerate(read)])
-    figures = coco_ap(truths, found)
-    return {f'ap{at}_as_said': figures[f'coco_ap{at}'] for at in ('', '_50', '_75')}
+    return truths, found
 
 
 def _labels(truths: Sequence[Sequence[TrueBox]]) -> list[str]:

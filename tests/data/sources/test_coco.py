@@ -45,6 +45,20 @@ def test_captions_and_boxes_of_an_image_are_one_record(write, read, png):
     assert second['objects'] == [] and 'captions' not in second
 
 
+def test_what_was_looked_for_is_told_by_label(write, read):
+    lvis = [{**IMAGES[0], 'neg_category_ids': [90, 5], 'not_exhaustive_category_ids': [1]}]
+    kinds = [{**CATEGORIES[0], 'frequency': 'f'}, {**CATEGORIES[1], 'frequency': 'r'}]
+    write('l.json', [box(1, 9, [8, 4, 16, 12])], [*lvis, IMAGES[1]], categories=kinds)
+    first, second = read(Coco({'train': 'l.json'}, {'train': '.'}))
+    frequencies = {'cat': 'f', 'dog': 'r'}
+    assert first['marking'] == {
+        'absent': ['dog'],
+        'incomplete': ['cat'],
+        'frequencies': frequencies,
+    }
+    assert 'neg_category_ids' not in first and 'marking' not in second
+
+
 def test_without_an_instances_file_there_are_no_objects(write, read):
     write('c.json', [{'id': 1, 'image_id': 9, 'caption': 'c'}])
     source = Coco({'train': 'c.json'}, {'train': '.'}, fields={'caption': 'captions'})

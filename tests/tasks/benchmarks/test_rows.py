@@ -171,6 +171,19 @@ def test_combined_references_leave_evaluated_images_out(folder, monkeypatch):
     assert [r['image_id'] for r in source.records('test')] == [9, 9]
 
 
+def test_lvis_is_scored_by_what_was_looked_for(ask):
+    pytest.importorskip('faster_coco_eval', reason="needs pip install 'vlm[metrics]'")
+    _, pairs = ask('lvis', 'train')
+    target = postprocess('', {'meta': json.dumps(pairs[0].to_meta('9'))}, is_target=True)
+    assert (target.absent, target.incomplete) == (['dog'], ['cat'])
+    assert target.frequencies == {'cat': 'f', 'dog': 'r'}
+    (metric,) = [m for m in spec_of('lvis').metrics if m.func.__name__ == 'lvis_ap_as_said']
+    # A cow, which nobody looked for, is neither right nor wrong.
+    (cat, box) = target[0]
+    said = BoxCodec().encode_objects([((0, 0, 1, 1), 'cow'), (box, cat)])
+    assert metric([target], [said])['lvis_ap_as_said'] == pytest.approx(1)
+
+
 def test_answers_that_are_not_published(ask):
     _, pairs = ask('vqav2', 'test-dev')
     assert pairs[0].references == ('<not published>',)

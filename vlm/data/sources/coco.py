@@ -23,11 +23,12 @@ class Coco(ShardedSource):
     """One record an image, with all that any of the files says about it.
 
     `captions` in the order of the files; `objects` [{label, box}] where a file has categories (an
-    empty list for an image without any); `width`, `height`, `file_name`. The id is the image's. A
-    box is relative to the width and height of the json. Regions marked `iscrowd` are left out: such
-    a box holds no single object. An annotation that cannot be used (a NaN, inverted or outside box,
-    an unknown category or image, a caption that is no text) is left out, counted and named; the
-    image and its other annotations stay.
+    empty list for an image without any), with a `marking` (see `vlm.boxes.PartlyMarked`) where a
+    file says which classes were looked for, as LVIS's does; `width`, `height`, `file_name`. The id
+    is the image's. A box is relative to the width and height of the json. Regions marked `iscrowd`
+    are left out: such a box holds no single object. An annotation that cannot be used (a NaN,
+    inverted or outside box, an unknown category or image, a caption that is no text) is left out,
+    counted and named; the image and its other annotations stay.
 
     Args:
       annotations: split -> one or more annotation files, below `data_dir`.
@@ -92,6 +93,7 @@ def join(files: Sequence[str]) -> dict[str, dict[str, Any]]:
             if boxed:
                 known.setdefault('objects', [])
         _add_annotations(content, images, shown(file))
+        _add_markings(content, images)
     return images
 
 
@@ -126,6 +128,25 @@ def _add_annotations(
             number = annotation.get('id', position) if isinstance(annotation, dict) else position
             reason = f'{type(error).__name__}: {error}'
             bad_data.add('unusable_annotations', f'{file} annotation {number}', reason)
+
+
+def _add_markings(content: Mapping[str, Any], images: Mapping[str, dict[str, Any]]) -> None:
+    """Replaces the ids of LVIS's federated annotation by the labels of their classes."""
+    classes = {c.get('id'): c for c in content.get('categories', [])}
+    frequencies = {c.get('name'): c.get('frequency') for c in classes.values()}
+    for image in images.values():
+        if 'neg_category_ids' not in image:
+            continue
+        absent, incomplete = (
+            [classes[i]['name'] for i in image.pop(key, []) if i in classes]
+            for key in ('neg_category_ids', 'not_exhaustive_category_ids')
+        )
+        labels = {*absent, *incomplete, *(entry['label'] for entry in image.get('objects', ()))}
+        image['marking'] = {
+            'absent': absent,
+            'incomplete': incomplete,
+            'frequencies': {label: frequencies[label] for label in sorted(labels)},
+        }
 
 
 def _caption(annotation: Mapping[str, Any]) -> str:
