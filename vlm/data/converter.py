@@ -1,6 +1,7 @@
 """Task features to model features: images decoded at last, tokens laid out as decoder rows."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,24 +149,34 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         lengths = self.get_model_feature_lengths(task_feature_lengths)
         if self._one_pair_each and self._rows == 1:
             ds = ds.flat_map(_one_pair_each)
-        names, shapes = list(self.MODEL_FEATURES), self.feature_shapes(task_feature_lengths)
+        shapes = self.feature_shapes(task_feature_lengths)
+        apart = [name for name in (*_IMAGES, NAME) if name in shapes]
+        texts = [name for name in shapes if name not in apart]
+        sizes = [math.prod(shapes[name]) for name in texts]
 
-        # One call into Python an example: a graph of small TensorFlow operations costs more.
+        # One call into Python an example, and text features in one array (weights are 0 and 1): a
+        # graph of small TensorFlow operations costs more than their work, and so does every array.
         def make(files: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
             images, mask = self._load(files, lengths['images'])
             row = self._text(inputs, targets, lengths)
             row['decoder_loss_weights'] *= mask.any()
-            features = {'images': images, 'image_mask': mask, NAME: _name(files), **row}
-            return [features[name] for name in names]
+            numbers = np.concatenate(
+                [row[name].ravel() for name in texts], dtype=np.int32, casting='unsafe'
+            )
+            features = {'images': images, 'image_mask': mask, NAME: _name(files)}
+            return [numbers, *(features[name] for name in apart)]
 
         def convert(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             arguments = [features[name] for name in ('images', 'inputs', 'targets')]
-            dtypes = [self.MODEL_FEATURES[name].dtype for name in names]
-            values = numpy_function(make, arguments, dtypes, stateful=False)
-            converted = dict(zip(names, values, strict=True))
+            dtypes = [tf.int32, *(self.MODEL_FEATURES[name].dtype for name in apart)]
+            numbers, *values = numpy_function(make, arguments, dtypes, stateful=False)
+            converted = dict(zip(apart, values, strict=True))
+            for name, part in zip(texts, tf.split(numbers, sizes), strict=True):
+                shaped = tf.reshape(part, shapes[name]) if self._rows > 1 else part
+                converted[name] = tf.cast(shaped, self.MODEL_FEATURES[name].dtype)
             for name, value in converted.items():
                 value.set_shape(shapes[name])
-            return converted
+            return {name: converted[name] for name in self.MODEL_FEATURES}
 
         return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 

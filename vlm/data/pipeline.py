@@ -4,7 +4,6 @@ One call into Python a record does all of it: the reader, the order of the pairs
 graph of small TensorFlow operations would cost more than their work.
 """
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -83,23 +82,16 @@ def read_examples(
             ]
             for row, ids in zip(rows, encoded, strict=True):
                 _tell_cut(row[0][0], ids, tokenizers)
-            metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
-            return *_as_arrays(encoded), _images(record, task), np.array(metas, dtype=object)
+            metas = [json.dumps(row[0][1].to_meta(row[0][0])).encode('ascii') for row in rows]
+            columns = [*(_as_bytes(encoded, name) for name in TEXTS), metas]
+            return _images(record, task), *(np.array(column, dtype=object) for column in columns)
 
         @seqio.map_over_dataset(num_seeds=1)
         def read(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, Any]:
-            *numbers, images, metas = numpy_function(
-                call,
-                [element['id'], element['images'], element['record'], seed],
-                [tf.int32, tf.int64] * len(TEXTS) + [tf.string] * 2,
-            )
-            numbers = [tf.ensure_shape(value, [None]) for value in numbers]
-            rows = {
-                name: tf.RaggedTensor.from_row_lengths(ids, lengths, validate=False)
-                for name, ids, lengths in zip(TEXTS, numbers[::2], numbers[1::2], strict=True)
-            }
-            metas = tf.ensure_shape(metas, [None])
-            return {'images': tf.ensure_shape(images, [None]), 'rows': {**rows, 'meta': metas}}
+            arguments = [element['id'], element['images'], element['record'], seed]
+            values = numpy_function(call, arguments, [tf.string] * (len(TEXTS) + 2))
+            images, *columns = (tf.ensure_shape(value, [None]) for value in values)
+            return {'images': images, 'rows': dict(zip((*TEXTS, 'meta'), columns, strict=True))}
 
         if group:
             return read(dataset).filter(_holds_a_pair).map(_first_row)
@@ -176,14 +168,9 @@ def _images(record: Record, task: str) -> np.ndarray:
     return np.array([tag_image(data, record['id'], task) for data in files], dtype=object)
 
 
-def _as_arrays(rows: Sequence[Mapping[str, list[int]]]) -> list[np.ndarray]:
-    """Returns, for inputs and for targets, all ids in one array and how many each row has."""
-    arrays = []
-    for name in TEXTS:
-        columns = [row[name] for row in rows]
-        arrays.append(np.array(list(itertools.chain.from_iterable(columns)), np.int32))
-        arrays.append(np.array([len(ids) for ids in columns], np.int64))
-    return arrays
+def _as_bytes(rows: Sequence[Mapping[str, list[int]]], name: str) -> list[bytes]:
+    """The ids of each row: rows of any length are then one array, which TensorFlow slices fast."""
+    return [np.array(row[name], np.int32).tobytes() for row in rows]
 
 
 def _holds_a_pair(element: Mapping[str, Any]) -> tf.Tensor:
@@ -191,9 +178,14 @@ def _holds_a_pair(element: Mapping[str, Any]) -> tf.Tensor:
 
 
 def _first_row(element: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    return {'images': element['images'], **{k: row[0] for k, row in element['rows'].items()}}
+    return _example(element['images'], {k: column[0] for k, column in element['rows'].items()})
 
 
 def _each_row(element: Mapping[str, Any]) -> tf.data.Dataset:
     rows = tf.data.Dataset.from_tensor_slices(element['rows'])
-    return rows.map(lambda row: {'images': element['images'], **row})
+    return rows.map(lambda row: _example(element['images'], row))
+
+
+def _example(images: tf.Tensor, row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    ids = {name: tf.io.decode_raw(row[name], tf.int32) for name in TEXTS}
+    return {'images': images, **ids, 'meta': row['meta']}

@@ -78,6 +78,5 @@ def as_element(record: Record) -> dict[str, Any]:
     return {
         'id': record['id'].encode('utf-8', 'replace'),
         'images': list(record['images']),
-        # In ASCII: TensorFlow refuses the lone surrogates that broken texts hold.
-        'record': json.dumps(fields),
+        'record': json.dumps(fields).encode('ascii'),
     }
