@@ -21,6 +21,7 @@ from vlm.runner.checkpoints import (
     Checkpoints,
     latest_step,
     restore_params,
+    saved_shapes,
     step_named,
 )
 from vlm.runner.resume import check_training, restore_state
@@ -204,6 +205,14 @@ def test_a_checkpoint_of_four_devices_is_gone_on_from_and_begun_with_on_two_and_
     command = [sys.executable, '-c', MESHES, str(tmp_path / 'run')]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+def test_a_checkpoint_of_another_program_is_told(run):
+    with ocp.CheckpointManager(run.checkpoints) as manager:
+        manager.save(3, args=ocp.args.StandardSave({'params': UNROLLED['head']}))
+    for read in (restore_params, saved_shapes):
+        with pytest.raises(UserError, match='3 is no checkpoint of `vlm train`: it holds default'):
+            read(run)
 
 
 def test_another_optimizer_average_or_vocabulary_is_refused_in_one_line(run):

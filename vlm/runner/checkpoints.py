@@ -197,7 +197,7 @@ def saved_shapes(run: RunDir, step: int | None = None) -> tuple[int, dict[str, A
     """
     with _reader(run) as manager:
         found = _existing_step(manager, run, step)
-        return found, manager.item_metadata(found)['state'].tree
+        return found, _saved_state(manager, run, found)
 
 
 def best_params_key(saved: dict[str, Any]) -> str:
@@ -215,7 +215,7 @@ def restore_params(run: RunDir, step: int | None = None, on_host: bool = False) 
     """
     with _reader(run) as manager:
         step = _existing_step(manager, run, step)
-        saved = manager.item_metadata(step)['state'].tree
+        saved = _saved_state(manager, run, step)
         key = best_params_key(saved)
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         wanted = jax.tree.map(
@@ -226,6 +226,16 @@ def restore_params(run: RunDir, step: int | None = None, on_host: bool = False) 
             how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {key: wanted})
         args = ocp.args.PyTreeRestore({key: wanted}, restore_args=how, partial_restore=True)
         return step, manager.restore(step, args=ocp.args.Composite(state=args))['state'][key]
+
+
+def _saved_state(manager: ocp.CheckpointManager, run: RunDir, step: int) -> dict[str, Any]:
+    items = manager.item_metadata(step)
+    if 'state' not in items:
+        raise UserError(
+            f'{run.checkpoints / str(step)} is no checkpoint of `vlm train`: it holds '
+            f"{', '.join(items.keys()) or 'nothing'} and no 'state'."
+        )
+    return items['state'].tree
 
 
 def step_named(run: RunDir, name: str, config: CheckpointConfig) -> int | None:
