@@ -86,7 +86,11 @@ def prepare(name: str, archives: Path, data: Path) -> None:
         rows = [_unique_objects(row) if name == 'coco' else row for row in read_rows(path)]
         held = [i % HELD_OUT == 0 for i in range(len(rows))]
         for split, wanted in (('train', False), ('test', True)):
-            kept = [row for row, out in zip(rows, held, strict=True) if out is wanted]
+            kept = [
+                row
+                for row, out in zip(rows, held, strict=True)
+                if out is wanted and row.get('objects') != []  # nothing to ask for
+            ]
             write_rows(path.with_name(f'{split}.jsonl'), kept)
     done.touch()
 

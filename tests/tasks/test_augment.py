@@ -9,7 +9,7 @@ from vlm.boxes import BoxCodec
 from vlm.data.image_files import encode_png
 from vlm.data.images import load_image
 from vlm.data.views import split_view
-from vlm.tasks.augment import zoom_and_flip
+from vlm.tasks.augment import flip, zoom_and_flip
 
 SIDE = 64
 PIXEL = 1 / SIDE
@@ -70,6 +70,17 @@ def test_every_object_is_kept_whole(first, second, seed):
     np.testing.assert_allclose(sizes[1] / sizes[0], (sizes[1] / sizes[0])[[0, 0]], rtol=1e-9)
     for entry in moved['objects']:
         BoxCodec().encode_box(entry['box'])
+
+
+def test_half_of_the_images_are_mirrored_and_nothing_else():
+    record = picture((4, 8, 20, 24))
+    rng = np.random.default_rng(0)
+    shown = [flip(record, rng) for _ in range(40)]
+    boxes = [tuple(edge * SIDE for edge in moved_box(each)) for each in shown]
+    assert set(boxes) == {(4, 8, 20, 24), (4, 40, 20, 56)}
+    assert 10 <= boxes.count((4, 8, 20, 24)) <= 30
+    assert all(seen_box(each) == moved_box(each) for each in shown)
+    assert 'objects' not in flip({'id': 'a', 'images': record['images']}, rng)
 
 
 @pytest.mark.parametrize('axis', [0, 1])
