@@ -111,3 +111,16 @@ def test_objects_that_their_label_does_not_tell_are_left_out(program):
     objects = [{'label': label, 'box': [0, 0, 1, 1]} for label in ('cat', 'dog', 'cat')]
     [kept] = program._unique_objects({'objects': objects})['objects']
     assert kept['label'] == 'dog' and kept['expressions'] == ['dog']
+
+
+def test_photos_with_nothing_to_ask_for_are_left_out(program, tmp_path):
+    cat, dog = ({'label': label, 'box': [0, 0, 1, 1]} for label in ('cat', 'dog'))
+    rows = [{'image': f'{i}.jpg', 'objects': [cat, cat] if i % 2 else [cat, dog]} for i in range(7)]
+    archive(tmp_path / 'coco_mini/coco_mini_train.tar', 'coco_mini/train/objects.jsonl', rows)
+    program.prepare('coco', tmp_path, tmp_path / 'data')
+    folder = tmp_path / 'data' / 'coco_mini' / 'train'
+    kept = [
+        [row['image'] for row in program.read_rows(folder / f'{split}.jsonl')]
+        for split in ('test', 'train')
+    ]
+    assert kept == [['0.jpg'], ['2.jpg', '4.jpg', '6.jpg']]
