@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vlm.cli import main
+from vlm.runner.config import GinFlags
+from vlm.runner.session import open_session
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted(path.stem for path in (ROOT / 'gin' / 'real').glob('*.gin') if path.stem != 'tasks')
@@ -74,9 +75,11 @@ def test_every_run_is_configured_right(name, tmp_path, capsys):
     if name == 'all':
         pytest.importorskip('easy_vqa')
         pytest.importorskip('sklearn')
-    run = f'--gin.MODEL_DIR={str(tmp_path / "run")!r}'
-    assert main(['train', f'--gin_file=real/{name}.gin', run, '--dry_run']) == 0
-    assert 'real_' in capsys.readouterr().out
+    run = f'MODEL_DIR = {str(tmp_path / "run")!r}'
+    trainer = open_session(GinFlags([f'real/{name}.gin'], [], [run])).trainer
+    asked = trainer.dataset.mixture_or_task_name, trainer.evaluation.mixture_or_task_name
+    assert all(each.startswith('real_') for each in asked)
+    assert not capsys.readouterr().err  # no binding that nothing reads
 
 
 def archive(path: Path, rows: str, content: list[dict]) -> None:
