@@ -121,7 +121,10 @@ def test_attributes_that_t5x_reads_are_what_was_given():
     [
         ({'loss_normalizer': 'tokns'}, r'\(VisionTextModel\.loss_normalizer\)\. Nearest: tokens'),
         ({'label_smoothing': 1.0}, r'VisionTextModel\.label_smoothing = 1\.0 is not in \[0, 1\)'),
-        ({'first_token_weight': 0.0}, r'first_token_weight = 0\.0 must be above 0'),
+        (
+            {'first_token_weight': 0.0},
+            r'VisionTextModel\.first_token_weight = 0\.0 must be above 0',
+        ),
         ({'loss_chunk': 0}, r'VisionTextModel\.loss_chunk = 0 is less than 1'),
         ({'label_smoothing': -0.1}, r'VisionTextModel\.label_smoothing = -0\.1'),
     ],

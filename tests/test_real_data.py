@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vlm.cli import main
 from vlm.runner.config import GinFlags
 from vlm.runner.session import open_session
 
@@ -80,6 +81,14 @@ def test_every_run_is_configured_right(name, tmp_path, capsys):
     asked = trainer.dataset.mixture_or_task_name, trainer.evaluation.mixture_or_task_name
     assert all(each.startswith('real_') for each in asked)
     assert not capsys.readouterr().err  # no binding that nothing reads
+
+
+def test_the_joint_run_is_planned(tmp_path, capsys):
+    pytest.importorskip('easy_vqa')
+    pytest.importorskip('sklearn')
+    run = f'--gin.MODEL_DIR={str(tmp_path / "run")!r}'
+    assert main(['train', '--gin_file=real/all.gin', run, '--dry_run']) == 0
+    assert 'real_' in capsys.readouterr().out
 
 
 def archive(path: Path, rows: str, content: list[dict]) -> None:

@@ -183,19 +183,13 @@ DEFINITIONS = {
         _over_iou(
             'lvis_ap_frequent', '0.50:0.05:0.95', f'AP by the rules of LVIS {_COCO} (frequent)'
         ),
-        _over_iou('lvis_ap_as_said', '0.50:0.05:0.95', f'AP by the rules of LVIS, {_AS_SAID},'),
-        _over_iou(
-            'lvis_ap_rare_as_said', '0.50:0.05:0.95', f'AP by the rules of LVIS, {_AS_SAID} (rare),'
-        ),
-        _over_iou(
-            'lvis_ap_common_as_said',
-            '0.50:0.05:0.95',
-            f'AP by the rules of LVIS, {_AS_SAID} (common),',
-        ),
-        _over_iou(
-            'lvis_ap_frequent_as_said',
-            '0.50:0.05:0.95',
-            f'AP by the rules of LVIS, {_AS_SAID} (frequent),',
+        *(
+            _over_iou(
+                f'lvis_ap{part}_as_said',
+                '0.50:0.05:0.95',
+                f'AP by the rules of LVIS, {_AS_SAID}{part.replace("_", ", classes that are ")},',
+            )
+            for part in ('', '_rare', '_common', '_frequent')
         ),
         _over_iou('ap_as_said', '0.50:0.05:0.95', f'COCO AP, {_AS_SAID},'),
         _over_iou('ap_50_as_said', '0.5', f'COCO AP, {_AS_SAID},'),

@@ -59,6 +59,22 @@ def test_what_was_looked_for_is_told_by_label(write, read):
     assert 'neg_category_ids' not in first and 'marking' not in second
 
 
+@pytest.mark.parametrize('wrong', [None, 3, [[1]]])
+def test_what_was_looked_for_is_kept_beside_captions_and_named_where_it_is_wrong(
+    write, read, bad, wrong
+):
+    write('c.json', [{'id': 1, 'image_id': 9, 'caption': 'c'}])
+    ids = {'not_exhaustive_category_ids': []}
+    lvis = [
+        {**IMAGES[0], 'neg_category_ids': [90], **ids},
+        {**IMAGES[1], 'neg_category_ids': wrong},
+    ]
+    write('l.json', [], lvis, categories=CATEGORIES)
+    first, second = read(Coco({'train': ['c.json', 'l.json']}, {'train': '.'}))
+    assert first['captions'] == ['c'] and first['marking']['absent'] == ['dog']
+    assert 'marking' not in second and list(bad.named('unusable_annotations')) == ['l.json image 7']
+
+
 def test_without_an_instances_file_there_are_no_objects(write, read):
     write('c.json', [{'id': 1, 'image_id': 9, 'caption': 'c'}])
     source = Coco({'train': 'c.json'}, {'train': '.'}, fields={'caption': 'captions'})

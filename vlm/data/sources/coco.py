@@ -17,6 +17,8 @@ from vlm.errors import UserError, unknown_name
 BOXES = 'xywh pixels'
 # Polygons are nine tenths of an instances file and no task reads them.
 DROPPED = ('segmentation', 'segments_info')
+# Of an LVIS image: classes that it does not hold, and classes of which not every object is marked.
+FEDERATED = ('neg_category_ids', 'not_exhaustive_category_ids')
 
 
 class Coco(ShardedSource):
@@ -93,7 +95,7 @@ def join(files: Sequence[str]) -> dict[str, dict[str, Any]]:
             if boxed:
                 known.setdefault('objects', [])
         _add_annotations(content, images, shown(file))
-        _add_markings(content, images)
+        _add_markings(content, images, shown(file))
     return images
 
 
@@ -130,22 +132,31 @@ def _add_annotations(
             bad_data.add('unusable_annotations', f'{file} annotation {number}', reason)
 
 
-def _add_markings(content: Mapping[str, Any], images: Mapping[str, dict[str, Any]]) -> None:
-    """Replaces the ids of LVIS's federated annotation by the labels of their classes."""
+def _add_markings(
+    content: Mapping[str, Any], images: Mapping[str, dict[str, Any]], file: str
+) -> None:
+    """What LVIS's federated annotation says of the images of a file, by label in place of id."""
     classes = {c.get('id'): c for c in content.get('categories', [])}
     frequencies = {c.get('name'): c.get('frequency') for c in classes.values()}
-    for image in images.values():
-        if 'neg_category_ids' not in image:
+    for image in content['images']:
+        if not isinstance(image, dict) or 'neg_category_ids' not in image or 'id' not in image:
             continue
-        absent, incomplete = (
-            [classes[i]['name'] for i in image.pop(key, []) if i in classes]
-            for key in ('neg_category_ids', 'not_exhaustive_category_ids')
-        )
-        labels = {*absent, *incomplete, *(entry['label'] for entry in image.get('objects', ()))}
-        image['marking'] = {
+        known = images[str(image['id'])]
+        for key in FEDERATED:
+            known.pop(key, None)
+        try:
+            absent, incomplete = (
+                [classes[i]['name'] for i in image.get(key, []) if i in classes]
+                for key in FEDERATED
+            )
+        except TypeError as error:
+            bad_data.add('unusable_annotations', f'{file} image {image["id"]}', str(error))
+            continue
+        labels = {*absent, *incomplete, *(entry['label'] for entry in known.get('objects', ()))}
+        known['marking'] = {
             'absent': absent,
             'incomplete': incomplete,
-            'frequencies': {label: frequencies[label] for label in sorted(labels)},
+            'frequencies': {k: v for k, v in frequencies.items() if k in labels},
         }
 
 
