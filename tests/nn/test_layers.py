@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 
 from vlm.nn.layers import ACTIVATIONS, Dense, Embed, LayerNorm, Mlp, RMSNorm, make_padding_mask
 
@@ -29,6 +30,12 @@ def test_dense_has_no_bias_unless_asked():
     variables = jax.eval_shape(dense.init, jax.random.key(0), jnp.ones((1, 2)))
     assert jax.tree.map(jnp.shape, variables['params']) == {'kernel': (2, 3)}
     assert variables['params_axes']['kernel_axes'].names == ('embed', 'mlp')
+
+
+def test_a_parameter_of_another_shape_is_named():
+    dense = Dense(3, ('embed', 'mlp'))
+    with pytest.raises(ScopeParamShapeError, match=r'"kernel".*\(2, 3\).*\(2, 4\)'):
+        dense.apply({'params': {'kernel': jnp.ones((2, 4))}}, jnp.ones((1, 2)))
 
 
 def test_dense_initialises_with_variance_one_over_fan_in():

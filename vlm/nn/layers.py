@@ -1,14 +1,11 @@
-"""Parameters with logical axis names, and the layers every stack is made of.
+"""The layers every stack is made of.
 
 Axis letters, the same in every signature of the package: B batch, N images of an example, H W C
 pixels, P visual tokens, T query tokens, S key/value tokens, L decoder length, D width, F MLP width,
 A attention heads, K head size, V vocabulary.
 
-Every parameter is declared through `flax.linen.partitioning.param_with_axes`, so `init` returns a
-`params_axes` collection beside `params`. That is the form T5X asks for, and it keeps parameters
-plain arrays. The names are those T5X's partition rules and its Adafactor both know: vocab, embed,
-mlp, heads, kv, joined_kv, relpos_buckets, and expert for those of V-MoE; None for an axis that is
-never sharded. Activations have names too (`placed`): batch, length, embed, mlp, heads, kv, vocab.
+Activations have logical axis names (`placed`) as parameters have: batch, length, embed, mlp, heads,
+kv, vocab.
 """
 
 import functools
@@ -18,12 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes, with_sharding_constraint
+from flax.linen.partitioning import with_sharding_constraint
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from vlm.nn.parameters import Initializer, parameter
+
 Dtype = Any
-Initializer = Callable[..., Array]
 
 # T5's choice for every projection: variance 1 / fan_in, truncated at two standard deviations.
 fan_in_init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal')
@@ -57,11 +55,11 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, '... I']) -> Float[Array, '... O']:
         shape = (x.shape[-1], self.features)
-        kernel = param_with_axes('kernel', self.kernel_init, shape, axes=self.axes)
+        kernel = parameter(self, 'kernel', self.kernel_init, shape, axes=self.axes)
         y = x.astype(self.dtype) @ kernel.astype(self.dtype)
         if self.use_bias:
-            bias = param_with_axes(
-                'bias', nn.initializers.zeros, (self.features,), axes=(self.axes[1],)
+            bias = parameter(
+                self, 'bias', nn.initializers.zeros, (self.features,), axes=(self.axes[1],)
             )
             y = y + bias.astype(self.dtype)
         return y
@@ -87,7 +85,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
         init = nn.initializers.zeros if self.unit_offset else nn.initializers.ones
-        scale = param_with_axes('scale', init, (x.shape[-1],), axes=(self.axis,))
+        scale = parameter(self, 'scale', init, (x.shape[-1],), axes=(self.axis,))
         scale = 1.0 + scale if self.unit_offset else scale
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
@@ -109,9 +107,9 @@ class LayerNorm(nn.Module):
         mean = jnp.mean(x, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
         x = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
-        x = x * param_with_axes('scale', nn.initializers.ones, shape, axes=axes)
+        x = x * parameter(self, 'scale', nn.initializers.ones, shape, axes=axes)
         if self.use_bias:
-            x = x + param_with_axes('bias', nn.initializers.zeros, shape, axes=axes)
+            x = x + parameter(self, 'bias', nn.initializers.zeros, shape, axes=axes)
         return x.astype(self.dtype)
 
 
@@ -134,7 +132,8 @@ class Embed(nn.Module):
     rows_axis: str | None = 'vocab'
 
     def setup(self):
-        self.embedding = param_with_axes(
+        self.embedding = parameter(
+            self,
             'embedding',
             self.embedding_init,
             (self.vocab_size, self.features),

@@ -10,10 +10,10 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Bool, Float, Int
 
 from vlm.nn.layers import ACTIVATIONS, Dense, Dtype
+from vlm.nn.parameters import parameter
 from vlm.nn.vit_config import VitConfig
 
 # Modules sow terms of the loss into this collection, each under its name and times its coefficient.
@@ -95,11 +95,11 @@ class ExpertDense(nn.Module):
     def __call__(self, x: Float[Array, 'E N I']) -> Float[Array, 'E N O']:
         init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal', batch_axis=(0,))
         shape = (x.shape[0], x.shape[-1], self.features)
-        kernel = param_with_axes('kernel', init, shape, axes=('expert', *self.axes))
+        kernel = parameter(self, 'kernel', init, shape, axes=('expert', *self.axes))
         y = jnp.einsum('ENI,EIO->ENO', x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             shape, axes = (x.shape[0], self.features), ('expert', self.axes[1])
-            bias = param_with_axes('bias', nn.initializers.zeros, shape, axes=axes)
+            bias = parameter(self, 'bias', nn.initializers.zeros, shape, axes=axes)
             y = y + bias.astype(self.dtype)[:, None]
         return y
 

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float
 
 from vlm.nn.layers import NORMS, Dtype
+from vlm.nn.parameters import parameter
 
 
 class PatchMerger(nn.Module):
@@ -22,8 +22,8 @@ class PatchMerger(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, 'B P D']) -> Float[Array, 'B M D']:
         width = x.shape[-1]
-        queries = param_with_axes(
-            'queries', nn.initializers.normal(1.0), (self.tokens, width), axes=(None, 'embed')
+        queries = parameter(
+            self, 'queries', nn.initializers.normal(1.0), (self.tokens, width), axes=(None, 'embed')
         )
         x = NORMS[self.norm](dtype=self.dtype, name='norm')(x)
         logits = jnp.einsum('MD,BPD->BMP', queries.astype(self.dtype), x) * width**-0.5

@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float
 
 from vlm.nn.flexivit import pi_resize
 from vlm.nn.layers import Dtype, LayerNorm
+from vlm.nn.parameters import parameter
 from vlm.nn.vit_config import VitConfig
 
 
@@ -34,13 +34,14 @@ class StemConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'B H W C']) -> Float[Array, 'B h w D']:
-        kernel = param_with_axes(
+        kernel = parameter(
+            self,
             'kernel',
             nn.initializers.he_normal(in_axis=(0, 1, 2)),
             (3, 3, x.shape[-1], self.features),
             axes=(None, None, None, 'embed'),
         )
-        bias = param_with_axes('bias', nn.initializers.zeros, (self.features,), axes=('embed',))
+        bias = parameter(self, 'bias', nn.initializers.zeros, (self.features,), axes=('embed',))
         y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         y = LayerNorm(dtype=self.dtype, name='norm')(y + bias.astype(self.dtype))
         return nn.relu(y)
@@ -78,13 +79,14 @@ class PatchEmbed(nn.Module):
         )
         batch, channels = images.shape[0], images.shape[-1]
         rows, columns = cfg.grid
-        kernel = param_with_axes(
+        kernel = parameter(
+            self,
             'kernel',
             nn.initializers.lecun_normal(in_axis=(0, 1, 2)),
             (base, base, channels, cfg.width),
             axes=(None, None, None, 'embed'),
         )
-        bias = param_with_axes('bias', nn.initializers.zeros, (cfg.width,), axes=('embed',))
+        bias = parameter(self, 'bias', nn.initializers.zeros, (cfg.width,), axes=('embed',))
         # A reshape and one matrix product: the same numbers as the strided convolution.
         patches = images.reshape(batch, rows, size, columns, size, channels)
         patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, -1)

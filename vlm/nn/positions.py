@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float, Int
+
+from vlm.nn.parameters import parameter
 
 
 def sincos_2d(height: int, width: int, features: int) -> Float[np.ndarray, 'P D']:
@@ -75,7 +76,8 @@ class RelativeBias(nn.Module):
 
     @nn.compact
     def __call__(self, query: Int[Array, 'R T'], key: Int[Array, 'R S']) -> Float[Array, 'R A T S']:
-        table = param_with_axes(
+        table = parameter(
+            self,
             'rel_embedding',
             nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform'),
             (self.num_heads, self.buckets),

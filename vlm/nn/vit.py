@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.linen.partitioning import param_with_axes
 from jaxtyping import Array, Float
 
 from vlm.errors import UserError
@@ -12,6 +11,7 @@ from vlm.nn.attention import Attention
 from vlm.nn.flexivit import resample_positions
 from vlm.nn.layers import NORMS, Dense, Dtype, Mlp, placed
 from vlm.nn.moe import MoeMlp
+from vlm.nn.parameters import parameter
 from vlm.nn.patch_merger import PatchMerger
 from vlm.nn.patches import PatchEmbed, Stem
 from vlm.nn.positions import sincos_2d
@@ -151,7 +151,8 @@ class Vit(nn.Module):
             return jnp.asarray(sincos_2d(*cfg.grid, cfg.width))[None]
         if cfg.positions == 'rows_columns':
             row, column = (
-                param_with_axes(
+                parameter(
+                    self,
                     name,
                     nn.initializers.normal(cfg.width**-0.5),
                     (size, cfg.width),
@@ -161,7 +162,8 @@ class Vit(nn.Module):
             )
             return (row[:, None] + column[None]).reshape(1, cfg.num_patches, cfg.width)
         rows, columns = cfg.position_grid or cfg.grid
-        table = param_with_axes(
+        table = parameter(
+            self,
             'position_embedding',
             nn.initializers.normal(cfg.width**-0.5),
             (rows * columns, cfg.width),
@@ -174,7 +176,8 @@ class Vit(nn.Module):
         cfg = self.config
         if not cfg.num_registers:
             return x
-        registers = param_with_axes(
+        registers = parameter(
+            self,
             'registers',
             nn.initializers.normal(0.02),
             (cfg.num_registers, cfg.width),
