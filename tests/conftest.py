@@ -1,5 +1,6 @@
 """Lets every test, and every process that a test starts, import one and the same copy of vlm."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -50,6 +51,15 @@ def _compile_quickly(config: pytest.Config) -> None:
     flags = os.environ.get('XLA_FLAGS', '').split()
     if QUICK_FLAG not in flags:
         os.environ['XLA_FLAGS'] = ' '.join([*flags, QUICK_FLAG])
+
+
+def pytest_collection() -> None:
+    gc.disable()  # what is imported stays
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -74,7 +74,11 @@ def test_a_run_with_tasks_from_gin_is_evaluated_again(photos):
         'BATCH_SIZE': 2,
         'EVAL_BATCH_SIZE': 2,
         'VitConfig.num_layers': 1,
+        'VitConfig.width': 16,
+        'VitConfig.mlp_dim': 32,
         'TextConfig.num_layers': 1,
+        'TextConfig.width': 16,
+        'TextConfig.mlp_dim': 32,
     }
     small = [f'--gin.{name}={value}' for name, value in sizes.items()]
     flags = ['--gin_file=my_run.gin', "--gin.MODEL_DIR='my_run'", *small]

@@ -10,7 +10,7 @@ import pytest
 
 from vlm.decoding import DecodingConfig
 from vlm.model import VisionTextModel
-from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
+from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 
@@ -25,7 +25,10 @@ BEAM = DecodingConfig('beam', RIVALS)
 make_batch = functools.partial(miniature.make_batch, prompt=PROMPT, answer=ANSWER)
 
 
-@pytest.fixture(scope='module', params=WIRINGS)
+@pytest.fixture(
+    scope='module',
+    params=['prefix_lm', 'fusion_encoder', pytest.param('decoder_prefix', marks=pytest.mark.slow)],
+)
 def setting(request):
     return make_setting(request.param)
 
@@ -229,10 +232,10 @@ LEARNED = {'positions': 'learned', 'max_positions': PROMPT + ANSWER}
 @pytest.mark.parametrize(
     'wiring, stack',
     [
-        ('prefix_lm', {'scan_layers': True}),
+        pytest.param('prefix_lm', {'scan_layers': True}, marks=pytest.mark.slow),
         ('prefix_lm', GEMMA),
-        ('prefix_lm', LEARNED),
-        ('decoder_prefix', GEMMA),
+        pytest.param('prefix_lm', LEARNED, marks=pytest.mark.slow),
+        pytest.param('decoder_prefix', GEMMA, marks=pytest.mark.slow),
         ('decoder_prefix', LEARNED),
         ('fusion_encoder', {**LEARNED, 'norm': 'layer_norm_no_bias', 'scan_layers': True}),
     ],

@@ -60,6 +60,10 @@ OPTIONS = {
     },
 }
 
+# Together these have nearly all that the others have.
+QUICK = ('pix2struct', 'registers', 'everything')
+COMPILED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OPTIONS]
+
 make_batch = functools.partial(miniature.make_batch, prompt=4, answer=4)
 
 
@@ -68,7 +72,7 @@ def make_model(wiring: str = 'decoder_prefix', **options) -> VisionTextModel:
     return VisionTextModel(VisionTextNetwork(NetworkConfig(vision, TEXT, wiring)))
 
 
-@pytest.mark.parametrize('name', OPTIONS)
+@pytest.mark.parametrize('name', COMPILED)
 def test_a_training_step_lowers_the_loss_and_reaches_every_parameter(name):
     model, batch = make_model(**OPTIONS[name]), make_batch('decoder_prefix', ROWS)
     params = random_params(model.module, batch, spread=0.3)
@@ -113,7 +117,10 @@ def test_losses_of_the_routers_are_part_of_the_loss_and_of_the_metrics():
     assert float(loss) == pytest.approx(float(metrics['token_loss'].compute()))
 
 
-@pytest.mark.parametrize('name', ['drop_path', 'everything'])  # the latter has experts, too
+@pytest.mark.parametrize(
+    'name',
+    ['drop_path', pytest.param('everything', marks=pytest.mark.slow)],  # the latter has experts
+)
 def test_chunks_and_rematerialisation_change_neither_losses_nor_gradients(name):
     plain, batch = make_model(**OPTIONS[name]), make_batch('decoder_prefix', ROWS)
     lean = VisionTextModel(make_model(**OPTIONS[name], remat='full').module, loss_chunk=3)
@@ -128,7 +135,7 @@ def test_chunks_and_rematerialisation_change_neither_losses_nor_gradients(name):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), found, wanted)
 
 
-@pytest.mark.parametrize('name', OPTIONS)
+@pytest.mark.parametrize('name', COMPILED)
 def test_prefix_lm_scores_what_it_answers(name):
     model, batch = make_model('prefix_lm', **OPTIONS[name]), make_batch('prefix_lm', ROWS)
     params = random_params(model.module, batch, spread=0.3)

@@ -149,14 +149,14 @@ def train(config, params, x, seed: int = 0):
 
 def test_noise_of_the_router_has_its_deviation():
     # With all four experts chosen the output is the softmax of the noise itself.
-    x = jnp.ones((1, 4000, 4))
+    x = jnp.ones((1, 1500, 4))
     options = {'moe_experts': 4, 'moe_selected': 4, 'moe_noise': 2.0}
     gates, _ = train(dataclasses.replace(CONFIG, **options), constant_experts(x), x)
     np.testing.assert_allclose(gates.sum(-1), 1, rtol=1e-5)
     log_gates = np.log(gates[0])
     centred = log_gates - log_gates.mean(-1, keepdims=True)
-    # 2 / 4, of which the mean over four takes a quarter of the variance; 12,000 free numbers.
-    assert centred.std() == pytest.approx(0.5 * math.sqrt(0.75), rel=0.03)
+    # 2 / 4, of which the mean over four takes a quarter of the variance; 4,500 free numbers.
+    assert centred.std() == pytest.approx(0.5 * math.sqrt(0.75), rel=0.05)
 
 
 def test_weights_of_the_chosen_are_not_renormalised():

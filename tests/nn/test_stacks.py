@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vlm.errors import UserError
-from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
+from vlm.nn.network import NetworkConfig, VisionTextNetwork
 from vlm.nn.stacks import to_layout
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
@@ -34,7 +34,10 @@ def shapes(module, batch):
     return jax.eval_shape(module.init, jax.random.key(0), batch)['params']
 
 
-@pytest.mark.parametrize('wiring', WIRINGS)
+@pytest.mark.parametrize(
+    'wiring',
+    ['prefix_lm', 'fusion_encoder', pytest.param('decoder_prefix', marks=pytest.mark.slow)],
+)
 def test_scanned_stacks_equal_unrolled_ones(wiring):
     batch = miniature.make_batch(wiring, ROWS, prompt=4, answer=3)
     plain, scanned = network(wiring), network(wiring, scan_layers=True)
@@ -93,8 +96,17 @@ def gradient_and_program(scan_layers: bool, remat: str):
     return traced.lower().compile()(params), str(traced.jaxpr)
 
 
-@pytest.mark.parametrize('remat', ['full', 'dots', 'dots_no_batch'])
-@pytest.mark.parametrize('scan_layers', [False, True])
+@pytest.mark.parametrize(
+    ('scan_layers', 'remat'),
+    [
+        (True, 'full'),
+        pytest.param(False, 'dots', marks=pytest.mark.slow),
+        pytest.param(False, 'full', marks=pytest.mark.slow),
+        pytest.param(True, 'dots', marks=pytest.mark.slow),
+        pytest.param(False, 'dots_no_batch', marks=pytest.mark.slow),
+        pytest.param(True, 'dots_no_batch', marks=pytest.mark.slow),
+    ],
+)
 def test_rematerialised_stacks_have_the_same_gradients(scan_layers, remat):
     wanted, before = gradient_and_program(scan_layers, 'none')
     found, after = gradient_and_program(scan_layers, remat)

@@ -61,10 +61,12 @@ def tiny_gin(tmp_path_factory) -> Path:
 def vlm(tiny_gin):
     """`vlm('train', ...)`: the command line in this process; returns its exit status."""
     from vlm.cli import main
+    from vlm.data.bad_data import bad_data
 
     def run(
         *arguments: str, run_dir: Path | None = None, evaluated: bool = True, **macros: object
     ) -> int:
+        bad_data.clear()  # a command is a process of its own
         if not evaluated:
             macros['train.Trainer.evaluation'] = None
         flags = [f'--gin.{name}={value!r}' for name, value in macros.items()]

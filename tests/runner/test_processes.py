@@ -204,20 +204,22 @@ def test_one_of_two_is_killed_and_both_go_on_as_if_nothing_had_happened(tiny_gin
     assert losses_of(whole) == losses_of(killed)
 
 
-def test_two_stop_together_and_go_on_as_one_and_one_as_two(vlm, tiny_gin, tmp_path, capsys):
-    one, two, again = (tmp_path / name for name in ('one', 'two', 'again'))
-    options = [
-        # In one order: shuffled, two readers of one file each draw their own.
-        '--gin.datasets.DatasetConfig.shuffle=False',
-        *('--gin.LOG_PERIOD=1', '--gin.LEARNING_RATE=1e-4'),
-    ]
+OPTIONS = [
+    # In one order: shuffled, two readers of one file each draw their own.
+    '--gin.datasets.DatasetConfig.shuffle=False',
+    *('--gin.LOG_PERIOD=1', '--gin.LEARNING_RATE=1e-4'),
+]
 
-    def arguments(run: Path, steps: int) -> list[str]:
-        own = [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(run)!r}']
-        return ['train', *own, *options, f'--gin.TRAIN_STEPS={steps}']
 
+def in_order(tiny_gin: Path, run: Path, steps: int) -> list[str]:
+    own = [f'--gin_file={tiny_gin}', f'--gin.MODEL_DIR={str(run)!r}']
+    return ['train', *own, *OPTIONS, f'--gin.TRAIN_STEPS={steps}']
+
+
+def test_two_stop_together_and_go_on_as_one(vlm, tiny_gin, tmp_path, capsys):
+    one, two = tmp_path / 'one', tmp_path / 'two'
     # Two processes of which one is asked to stop.
-    both = start([*arguments(two, 100_000), '--gin.CHECKPOINT_PERIOD=100000'])
+    both = start([*in_order(tiny_gin, two, 100_000), '--gin.CHECKPOINT_PERIOD=100000'])
     wait_for(two / 'metrics.jsonl', both)
     both[1].send_signal(signal.SIGTERM)
     told = re.search(r'Stopped and saved at step ([\d,]+)', ended(both))
@@ -227,23 +229,29 @@ def test_two_stop_together_and_go_on_as_one_and_one_as_two(vlm, tiny_gin, tmp_pa
     assert {path.name for path in positions.glob('*.json')} == {'process_0.json', 'process_1.json'}
 
     # One that is not stopped does the same.
-    more = {'TRAIN_STEPS': stopped + 2}
-    assert vlm('train', *options, run_dir=one, CHECKPOINT_PERIOD=stopped, **more) == 0
-    whole = values_of(one)
-    assert len(whole) == stopped + 3  # one writer: a row for each step, one for the evaluation
-    assert_close(whole[:2], values_of(two)[:2])
+    more = {'TRAIN_STEPS': stopped + 2, 'evaluated': False}
+    assert vlm('train', *OPTIONS, run_dir=one, **more) == 0
+    assert_close(values_of(one)[:2], values_of(two)[:2])
     # Rounding differs, and grows with every step.
     assert losses_of(two) == pytest.approx(losses_of(one)[:stopped], rel=1e-3)
 
-    # One goes on where two were, two where one was.
+    # It goes on where two were.
     capsys.readouterr()
-    assert vlm('train', *options, run_dir=two, **more) == 0
+    assert vlm('train', *OPTIONS, run_dir=two, **more) == 0
     assert f'the first {8 * stopped:,} examples are passed over' in capsys.readouterr().out
-    shutil.copytree(one, again)
-    for made in (again / 'checkpoints' / str(stopped + 2), again / 'inference'):
-        shutil.rmtree(made)
-    assert 'Report:' in ended(start(arguments(again, stopped + 2)))
     assert losses_of(two) == pytest.approx(losses_of(one), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_go_on_where_one_was_and_give_its_answers(vlm, tiny_gin, tmp_path):
+    one, again = tmp_path / 'one', tmp_path / 'again'
+    assert vlm('train', *OPTIONS, run_dir=one, TRAIN_STEPS=6, CHECKPOINT_PERIOD=4) == 0
+    whole = values_of(one)
+    assert len(whole) == 7  # one writer: a row for each step, one for the evaluation
+    shutil.copytree(one, again)
+    for made in (again / 'checkpoints' / '6', again / 'inference'):
+        shutil.rmtree(made)
+    assert 'Report:' in ended(start(in_order(tiny_gin, again, 6)))
     assert_close(whole, values_of(again))
     answers = [rows_of(next((run / 'inference').glob('*.jsonl'))) for run in (one, again)]
     assert [row['id'] for row in answers[1]] == [f'test/{i}' for i in range(9)]

@@ -74,7 +74,15 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        'prefix_lm',
+        'V-MoE',
+        pytest.param('decoder_prefix', marks=pytest.mark.slow),
+        pytest.param('fusion_encoder', marks=pytest.mark.slow),
+    ],
+)
 def test_every_wiring_and_batches_of_any_size(name):
     wiring = 'decoder_prefix' if name == 'V-MoE' else name
     config = NetworkConfig(*NETWORKS[name], wiring)

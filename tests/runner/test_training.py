@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from vlm.data.bad_data import bad_data
 from vlm.data.image_files import encode_png
 from vlm.runner.ask import Predictor
 from vlm.runner.checkpoints import restore_params
@@ -96,7 +95,6 @@ def test_another_architecture_in_the_directory_is_refused_and_nothing_touched(
 
 
 def test_an_undecodable_image_is_counted_in_training(vlm, tmp_path, capsys):
-    bad_data.clear()
     run = tmp_path / 'run'
     broken = '--gin.datasets.DatasetConfig.split="broken"'
     assert vlm('train', broken, run_dir=run, TRAIN_STEPS=5, evaluated=False) == 0
@@ -138,8 +136,11 @@ ROWS = {
 @pytest.mark.parametrize(
     'wiring',
     [
-        {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1, **ROWS},
-        {'WIRING': 'prefix_lm'},
+        pytest.param(
+            {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1, **ROWS},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({'WIRING': 'prefix_lm'}, marks=pytest.mark.slow),
     ],
 )
 def test_other_wirings_train_from_the_same_files(vlm, tmp_path, wiring):

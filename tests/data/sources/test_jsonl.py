@@ -94,7 +94,6 @@ def test_bad_rows_are_counted_and_named_and_their_neighbours_stay(write_lines, r
     rows = [
         {'id': 'first', 'image': 'a.png'},
         b'{"id": "cut", "image": "a.p',
-        b'not json',
         b'{"id": "caf\xe9"}',
         b'[1]',
         b'[' * 100_000,
@@ -105,10 +104,10 @@ def test_bad_rows_are_counted_and_named_and_their_neighbours_stay(write_lines, r
     ]
     write_lines('d.jsonl', rows)
     assert [record['id'] for record in read(jsonl())] == ['first', 'nan', 'last']
-    assert bad.counts() == {'unreadable_rows': 6}
-    named = bad.named('unreadable_rows')
-    assert list(named) == [f'd.jsonl:{line}' for line in range(2, 7)]
-    assert 'not UTF-8' in named['d.jsonl:4'] and 'list' in named['d.jsonl:5']
+    assert bad.counts() == {'unreadable_rows': 5}
+    named = bad.named('unreadable_rows')  # in any order: several threads parse
+    assert sorted(named) == [f'd.jsonl:{line}' for line in range(2, 7)]
+    assert 'not UTF-8' in named['d.jsonl:3'] and 'list' in named['d.jsonl:4']
 
 
 def test_a_line_that_is_too_long_is_passed_over(write_lines, read, bad, monkeypatch):

@@ -70,7 +70,7 @@ def test_the_order_is_a_function_of_the_seed_and_new_in_each_epoch(source):
         return [element['id'].decode() for element in dataset.as_numpy_iterator()]
 
     assert order(1) == order(1)
-    assert len({tuple(order(seed)[: len(ALL)]) for seed in range(8)}) > 4
+    assert len({tuple(order(seed)[: len(ALL)]) for seed in range(4)}) > 2
     epochs = [tuple(order(1)[i : i + len(ALL)]) for i in range(0, 3 * len(ALL), len(ALL))]
     assert all(sorted(epoch) == ALL for epoch in epochs)
     assert len(set(epochs)) > 1
@@ -85,7 +85,7 @@ def test_weights_are_the_mean_number_of_times_in_training_only(write_lines, ids,
     source = Jsonl({'train': 'd.jsonl'}, weight='w')
     assert len(ids(source)) == len(rows) + len(broken)
     assert not bad.counts()
-    epochs = 400
+    epochs = 100
     dataset = source.get_dataset('train', shuffle=True, seed=0).repeat(epochs)
     seen = collections.Counter(e['id'].decode() for e in dataset.as_numpy_iterator())
     assert set(seen) == {'rare', 'one', 'often'} and seen['one'] == epochs
