@@ -83,6 +83,7 @@ def test_every_run_is_configured_right(name, tmp_path, capsys):
     assert not capsys.readouterr().err  # no binding that nothing reads
 
 
+@pytest.mark.slow
 def test_the_joint_run_is_planned(tmp_path, capsys):
     pytest.importorskip('easy_vqa')
     pytest.importorskip('sklearn')

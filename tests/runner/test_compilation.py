@@ -50,15 +50,13 @@ def test_nothing_is_compiled_after_the_first_step_but_the_first_evaluation(vlm, 
     assert events[evaluated:] == ['evaluated', 3, 4, 'evaluated', 5, 6, 'evaluated']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'options',
     [
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({'MIXTURE_OR_TASK_NAME': 'squares_and_boxes'}, marks=pytest.mark.slow),
-        pytest.param(
-            {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1},
-            marks=pytest.mark.slow,
-        ),
+        {},
+        {'MIXTURE_OR_TASK_NAME': 'squares_and_boxes'},
+        {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1},
         {
             'MIXTURE_OR_TASK_NAME': 'squares_all',
             'TASK_FEATURE_LENGTHS': {'images': 1, 'inputs': 40, 'targets': 32},

@@ -111,6 +111,7 @@ def test_a_log_goes_on_where_the_checkpoint_stands_even_after_half_a_line(tmp_pa
     assert train_rows(tmp_path) == [(5, 5.0), (10, 10.0), (15, 0.5)]
 
 
+@pytest.mark.slow
 def test_stages_begin_with_the_parameters_before_and_go_on_where_they_were(
     vlm, tiny_gin, tmp_path, capsys
 ):

@@ -43,6 +43,7 @@ def meta_of(example: dict) -> dict:
     return json.loads(example['meta'])
 
 
+@pytest.mark.slow
 def test_the_official_test_split_question_by_question(examples, vocabulary, score):
     found = examples('easy_vqa', 'test')
     assert len(found) == 9673
