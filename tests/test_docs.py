@@ -67,6 +67,7 @@ def test_tasks_of_your_own_in_gin(photos, capsys):
     assert 'my_captions' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_with_tasks_from_gin_is_evaluated_again(photos):
     (photos / 'my_run.gin').write_text(block('tasks.md', 'own data in gin'))
     sizes = {

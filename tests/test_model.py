@@ -150,7 +150,7 @@ def test_max_answer_tokens_computes_fewer_logits_for_the_same_loss_and_metrics()
     assert f'f32[3,{PROMPT + ANSWER},{VOCAB}]' not in str(traced)
 
 
-@pytest.mark.parametrize('tied', [False, True])
+@pytest.mark.parametrize('tied', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_loss_in_chunks_is_the_plain_one(tied):
     options = {'z_loss': 0.01, 'label_smoothing': 0.2, 'stack': (('tied_embedding', tied),)}
     batch = make_batch('decoder_prefix', OWN_ROWS)

@@ -1,7 +1,3 @@
-"""TensorFlow is imported before vlm is.
+"""TensorFlow comes before vlm."""
 
-While the hook that checks types imports a module of vlm, no module has its bytecode file:
-TensorFlow would be compiled from its source, which takes 20 s.
-"""
-
-import seqio  # noqa: F401
+import tensorflow_first  # noqa: F401

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow_first  # noqa: F401
 
 HERE = Path(__file__).parent
 

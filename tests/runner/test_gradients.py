@@ -53,7 +53,10 @@ def params(batch):
 
 @pytest.mark.parametrize(
     ('options', 'count'),
-    [({'first_token_weight': 3.0}, 2), ({'loss_normalizer': 'sequence'}, 4)],
+    [
+        ({'first_token_weight': 3.0}, 2),
+        pytest.param({'loss_normalizer': 'sequence'}, 4, marks=pytest.mark.slow),
+    ],
     ids=['tokens', 'sequence'],
 )
 def test_microbatches_add_up_to_the_batch(options, count, batch):

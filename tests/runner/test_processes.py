@@ -216,6 +216,7 @@ def in_order(tiny_gin: Path, run: Path, steps: int) -> list[str]:
     return ['train', *own, *OPTIONS, f'--gin.TRAIN_STEPS={steps}']
 
 
+@pytest.mark.slow
 def test_two_stop_together_and_go_on_as_one(vlm, tiny_gin, tmp_path, capsys):
     one, two = tmp_path / 'one', tmp_path / 'two'
     # Two processes of which one is asked to stop.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import tensorflow_first  # noqa: F401
 
 from vlm.data.image_files import encode_png
 
