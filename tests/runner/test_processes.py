@@ -131,6 +131,12 @@ def rows_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+# What Gloo prints of its connections, several threads at once and between each other's words.
+GLOO = re.compile(
+    r'\[Gloo\] Rank|is connected to|Expected number of connected|peer ranks( is :|\.)|\d|\s'
+)
+
+
 def start(arguments: list[str]) -> list[subprocess.Popen]:
     """Two processes, each of which fakes two devices."""
     with socket.socket() as free:
@@ -154,7 +160,7 @@ def ended(both: list[subprocess.Popen]) -> str:
         for process in both:
             process.kill()
     assert [process.returncode for process in both] == [0, 0], [s[1][-1500:] for s in said]
-    assert all(line.startswith('[Gloo]') for line in said[1][0].splitlines())
+    assert GLOO.sub('', said[1][0]) == ''
     return said[0][0]
 
 
@@ -216,7 +222,6 @@ def in_order(tiny_gin: Path, run: Path, steps: int) -> list[str]:
     return ['train', *own, *OPTIONS, f'--gin.TRAIN_STEPS={steps}']
 
 
-@pytest.mark.slow
 def test_two_stop_together_and_go_on_as_one(vlm, tiny_gin, tmp_path, capsys):
     one, two = tmp_path / 'one', tmp_path / 'two'
     # Two processes of which one is asked to stop.
