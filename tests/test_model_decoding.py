@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cross_section import all_but
 
 from vlm.decoding import DecodingConfig
 from vlm.model import VisionTextModel
-from vlm.nn.network import NetworkConfig, VisionTextNetwork
+from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
 
@@ -25,10 +26,7 @@ BEAM = DecodingConfig('beam', RIVALS)
 make_batch = functools.partial(miniature.make_batch, prompt=PROMPT, answer=ANSWER)
 
 
-@pytest.fixture(
-    scope='module',
-    params=['prefix_lm', 'fusion_encoder', pytest.param('decoder_prefix', marks=pytest.mark.slow)],
-)
+@pytest.fixture(scope='module', params=all_but(('prefix_lm', 'fusion_encoder'), WIRINGS))
 def setting(request):
     return make_setting(request.param)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cross_section import all_but
 
 from vlm.model import VisionTextModel, sums_by_name
 from vlm.nn.network import NetworkConfig, VisionTextNetwork
@@ -61,8 +62,7 @@ OPTIONS = {
 }
 
 # Together these have nearly all that the others have.
-QUICK = ('pix2struct', 'registers', 'everything')
-COMPILED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OPTIONS]
+COMPILED = all_but(('pix2struct', 'registers', 'everything'), OPTIONS)
 
 make_batch = functools.partial(miniature.make_batch, prompt=4, answer=4)
 

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cross_section import all_but
 
 from vlm.errors import UserError
-from vlm.nn.network import NetworkConfig, VisionTextNetwork
+from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
 from vlm.nn.stacks import to_layout
 from vlm.nn.t5 import TextConfig
 from vlm.nn.vit import VitConfig
@@ -34,10 +35,7 @@ def shapes(module, batch):
     return jax.eval_shape(module.init, jax.random.key(0), batch)['params']
 
 
-@pytest.mark.parametrize(
-    'wiring',
-    ['prefix_lm', 'fusion_encoder', pytest.param('decoder_prefix', marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize('wiring', all_but(('prefix_lm', 'fusion_encoder'), WIRINGS))
 def test_scanned_stacks_equal_unrolled_ones(wiring):
     batch = miniature.make_batch(wiring, ROWS, prompt=4, answer=3)
     plain, scanned = network(wiring), network(wiring, scan_layers=True)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cross_section import all_but
 
 from vlm.data.image_files import encode_png
 from vlm.nn.network import NetworkConfig
@@ -74,15 +75,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'prefix_lm',
-        'V-MoE',
-        pytest.param('decoder_prefix', marks=pytest.mark.slow),
-        pytest.param('fusion_encoder', marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize('name', all_but(('prefix_lm', 'V-MoE'), NETWORKS))
 def test_every_wiring_and_batches_of_any_size(name):
     wiring = 'decoder_prefix' if name == 'V-MoE' else name
     config = NetworkConfig(*NETWORKS[name], wiring)

@@ -140,7 +140,7 @@ ROWS = {
             {'WIRING': 'fusion_encoder', 'TextConfig.num_encoder_layers': 1, **ROWS},
             marks=pytest.mark.slow,
         ),
-        pytest.param({'WIRING': 'prefix_lm'}, marks=pytest.mark.slow),
+        {'WIRING': 'prefix_lm'},
     ],
 )
 def test_other_wirings_train_from_the_same_files(vlm, tmp_path, wiring):

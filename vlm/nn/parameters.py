@@ -32,7 +32,7 @@ def parameter(
     """
     if module.is_mutable_collection('params_axes') or not module.has_variable('params', name):
         return param_with_axes(name, init, shape, axes=axes, module=module)
-    # flax would trace `init` for its shape: a sixth of the time that tracing a network takes.
+    # flax would trace `init` to see its shape, at every use of the parameter.
     value = module.get_variable('params', name)
     if value.shape != shape:
         raise ScopeParamShapeError(name, module.scope.path_text, value.shape, shape)

@@ -108,6 +108,10 @@ def test_bad_rows_are_counted_and_named_and_their_neighbours_stay(write_lines, r
     named = bad.named('unreadable_rows')  # in any order: several threads parse
     assert sorted(named) == [f'd.jsonl:{line}' for line in range(2, 7)]
     assert 'not UTF-8' in named['d.jsonl:3'] and 'list' in named['d.jsonl:4']
+    bad.clear()
+    write_lines('e.jsonl', [b'not json', {'id': 'last', 'image': 'a.png'}])
+    assert [record['id'] for record in read(jsonl('e.jsonl'))] == ['last']
+    assert list(bad.named('unreadable_rows')) == ['e.jsonl:1']
 
 
 def test_a_line_that_is_too_long_is_passed_over(write_lines, read, bad, monkeypatch):
