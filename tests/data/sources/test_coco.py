@@ -104,6 +104,21 @@ def test_a_bad_annotation_never_loses_its_neighbours(write, read, bad):
     assert named == [f'i.json annotation {i}' for i in range(2, 7)]
 
 
+def test_a_category_without_a_name_loses_its_objects_alone(write, read, bad):
+    wrong = [*CATEGORIES, {'id': 2}, {'id': 3, 'name': None}, {'name': 'bird'}, 'cow', None]
+    boxes = [box(i, 9, [8, 4, 16, 12], category=i) for i in (1, 2, 3)]
+    lvis = [{**IMAGES[0], 'neg_category_ids': [90, 2]}, IMAGES[1]]
+    write('i.json', boxes, lvis, categories=wrong)
+    first, _ = read(Coco({'train': 'i.json'}, {'train': '.'}))
+    assert [entry['label'] for entry in first['objects']] == ['cat']
+    assert first['marking']['absent'] == ['dog']
+    named = [f'i.json category {i}' for i in range(2, 7)]
+    assert list(bad.named('unusable_annotations')) == named
+    assert bad.counts() == {'unusable_annotations': 7}
+    write('n.json', [], categories=None)
+    assert len(read(Coco({'train': 'n.json'}, {'train': '.'}))) == 2
+
+
 def test_crowds_are_left_out(write, read, bad):
     write('i.json', [box(1, 9, [8, 4, 16, 12], iscrowd=1)], categories=CATEGORIES)
     assert read(Coco({'train': 'i.json'}, {'train': '.'}))[0]['objects'] == []

@@ -94,8 +94,9 @@ def join(files: Sequence[str]) -> dict[str, dict[str, Any]]:
             known = images.setdefault(str(image['id']), {**image, 'id': str(image['id'])})
             if boxed:
                 known.setdefault('objects', [])
-        _add_annotations(content, images, shown(file))
-        _add_markings(content, images, shown(file))
+        categories = _categories(content, shown(file))
+        _add_annotations(content, categories, images, shown(file))
+        _add_markings(content, categories, images, shown(file))
     return images
 
 
@@ -115,17 +116,33 @@ def _load(file: str) -> dict[str, Any]:
     return content
 
 
+def _categories(content: Mapping[str, Any], file: str) -> dict[Any, dict[str, Any]]:
+    """By id; what has no name is named as bad, and so is every object of it."""
+    found = {}
+    for position, category in enumerate(content.get('categories') or ()):
+        try:
+            if not isinstance(category['name'], str):
+                raise ValueError(f'the name is {category["name"]!r}')
+            found[category['id']] = category
+        except (LookupError, TypeError, ValueError) as error:
+            reason = f'{type(error).__name__}: {error}'
+            bad_data.add('unusable_annotations', f'{file} category {position}', reason)
+    return found
+
+
 def _add_annotations(
-    content: Mapping[str, Any], images: Mapping[str, dict[str, Any]], file: str
+    content: Mapping[str, Any],
+    categories: Mapping[Any, Mapping[str, Any]],
+    images: Mapping[str, dict[str, Any]],
+    file: str,
 ) -> None:
-    labels = {c.get('id'): c.get('name') for c in content.get('categories', [])}
     for position, annotation in enumerate(content['annotations']):
         try:
             image = images[str(annotation['image_id'])]
             if 'caption' in annotation:
                 image.setdefault('captions', []).append(_caption(annotation))
             elif not annotation.get('iscrowd'):
-                image.setdefault('objects', []).append(_object(annotation, labels, image))
+                image.setdefault('objects', []).append(_object(annotation, categories, image))
         except (LookupError, TypeError, AttributeError, ValueError, BoxFormatError) as error:
             number = annotation.get('id', position) if isinstance(annotation, dict) else position
             reason = f'{type(error).__name__}: {error}'
@@ -133,11 +150,13 @@ def _add_annotations(
 
 
 def _add_markings(
-    content: Mapping[str, Any], images: Mapping[str, dict[str, Any]], file: str
+    content: Mapping[str, Any],
+    categories: Mapping[Any, Mapping[str, Any]],
+    images: Mapping[str, dict[str, Any]],
+    file: str,
 ) -> None:
     """What LVIS's federated annotation says of the images of a file, by label in place of id."""
-    classes = {c.get('id'): c for c in content.get('categories', [])}
-    frequencies = {c.get('name'): c.get('frequency') for c in classes.values()}
+    frequencies = {c['name']: c.get('frequency') for c in categories.values()}
     for image in content['images']:
         if not isinstance(image, dict) or 'neg_category_ids' not in image or 'id' not in image:
             continue
@@ -146,7 +165,7 @@ def _add_markings(
             known.pop(key, None)
         try:
             absent, incomplete = (
-                [classes[i]['name'] for i in image.get(key, []) if i in classes]
+                [categories[i]['name'] for i in image.get(key, []) if i in categories]
                 for key in FEDERATED
             )
         except TypeError as error:
@@ -167,10 +186,12 @@ def _caption(annotation: Mapping[str, Any]) -> str:
 
 
 def _object(
-    annotation: Mapping[str, Any], labels: Mapping[Any, Any], image: Mapping[str, Any]
+    annotation: Mapping[str, Any],
+    categories: Mapping[Any, Mapping[str, Any]],
+    image: Mapping[str, Any],
 ) -> dict[str, Any]:
     box = to_relative(annotation['bbox'], BOXES, (image['height'], image['width']))
-    return {'label': labels[annotation['category_id']], 'box': checked_box(box)}
+    return {'label': categories[annotation['category_id']]['name'], 'box': checked_box(box)}
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
