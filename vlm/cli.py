@@ -154,6 +154,7 @@ def _start_devices(args: argparse.Namespace, fake_devices: int | None = None) ->
 
 
 def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _keep_freed_memory()
     _load_tensorflow()
     _start_devices(args, args.fake_devices)
     from vlm.runner.commands import train
@@ -162,6 +163,7 @@ def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _keep_freed_memory()
     _load_tensorflow()
     _start_devices(args)
     from vlm.runner.commands import evaluate
@@ -170,6 +172,7 @@ def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _infer(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
+    _keep_freed_memory()
     _load_tensorflow()
     from vlm.runner.commands import infer
 
@@ -250,6 +253,12 @@ def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     else:
         print(write_comparison(runs, output or Path('comparison.html')))
     return 0
+
+
+def _keep_freed_memory() -> None:
+    from vlm.runner.host_memory import keep_freed_memory
+
+    keep_freed_memory()
 
 
 def _load_tensorflow() -> None:
