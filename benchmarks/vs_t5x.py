@@ -5,8 +5,9 @@
 Minima and medians of both, measured in turn, and the ratio of the minima. Float32; a ViT of 6
 layers on images of 128 px in patches of 16, a decoder of 4, both of width 256; 1,024 tokens, 16
 images, rows of 32 tokens. T5X's side is what its users build (benchmarks/t5x_baseline.py): the same
-ViT before its example decoder. Commands run the demo mixture on one network, ours, in both engines;
-the first step is done when its loss is logged. Ten minutes on two cores.
+ViT before its example decoder. Each has a process of its own; ours keeps freed memory, as our
+commands do. Commands run the demo mixture on one network, ours, in both engines; the first step is
+done when its loss is logged. Ten minutes on two cores.
 """
 
 import argparse
@@ -25,8 +26,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vlm.runner.host_memory import keep_freed_memory
+
 from peak_memory import peak_bytes
 
+ENGINES = ('ours', 't5x')
 TOKENS, BEAMS = 32, 4
 SHUFFLED, PIXELS = 1000, 224
 Figures = dict[str, list[float]]
@@ -41,12 +45,14 @@ def main() -> None:
     parser.add_argument('--part', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
+        if args.part.endswith('-ours'):
+            keep_freed_memory()
         PARTS[args.part](args.batch)
         print(json.dumps(peak_bytes() / 2**20))
         return
-    show('train step, s', interleaved(train_steps(args.batch), args.repeats))
-    show('greedy decode, s', interleaved(decoders(args.batch, 1), args.repeats))
-    show(f'beam {BEAMS}, s', interleaved(decoders(args.batch, BEAMS), args.repeats))
+    show('train step, s', interleaved('step', args.batch, args.repeats))
+    show('greedy decode, s', interleaved('greedy', args.batch, args.repeats))
+    show(f'beam {BEAMS}, s', interleaved('beam', args.batch, args.repeats))
     cold, warm = first_steps(args.commands)
     show('command to first step, s', cold)
     show('command to first step, our compilation cache warm, s', warm)
@@ -61,19 +67,39 @@ def show(name: str, figures: Figures) -> None:
     print(f'{name}: {", ".join(texts)}; {ratio:.2f} times', flush=True)
 
 
-def interleaved(functions: dict[str, Callable[[], Any]], repeats: int) -> Figures:
-    """Seconds of each function, in turn; each runs once unmeasured."""
-    for function in functions.values():
-        function()
-    figures: Figures = {name: [] for name in functions}
-    for _, (name, function) in itertools.product(range(repeats), functions.items()):
-        began = time.perf_counter()
-        function()
-        figures[name].append(time.perf_counter() - began)
+# ---- steps and decoding, each engine in a process of its own ----
+
+
+def interleaved(what: str, batch: int, repeats: int) -> Figures:
+    """Seconds of both engines, in turn; each runs once unmeasured."""
+    pipes: dict[str, Any] = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    engines = {
+        engine: subprocess.Popen(part(f'{what}-{engine}', batch), **pipes) for engine in ENGINES
+    }
+    for engine in engines.values():
+        engine.stdout.readline()  # has run once
+    figures: Figures = {engine: [] for engine in ENGINES}
+    for _, (name, engine) in itertools.product(range(repeats), engines.items()):
+        print('again', file=engine.stdin, flush=True)
+        figures[name].append(float(engine.stdout.readline()))
+    for engine in engines.values():
+        engine.communicate()
     return figures
 
 
-# ---- steps and decoding, in this process ----
+def repeat(run: Callable[[], Any]) -> None:
+    """Runs once, and once more for every line of standard input, with the seconds it took."""
+    run()
+    print('ready', flush=True)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        run()
+        print(time.perf_counter() - began, flush=True)
+
+
+def part(name: str, batch: int) -> list[str]:
+    """The command of a part."""
+    return [sys.executable, __file__, f'--part={name}', f'--batch={batch}']
 
 
 def our_model_and_batch(size: int) -> tuple[Any, dict[str, Any]]:
@@ -125,11 +151,6 @@ def t5x_step(size: int) -> Callable[[], Any]:
     return run
 
 
-def train_steps(size: int) -> dict[str, Callable[[], Any]]:
-    """Both."""
-    return {'ours': our_step(size), 't5x': t5x_step(size)}
-
-
 def our_decoder(size: int, beams: int) -> Callable[[], Any]:
     """Greedy answers, or those of a beam."""
     import jax
@@ -166,11 +187,6 @@ def t5x_decoder(size: int, beams: int) -> Callable[[], Any]:
     params = t5x_baseline.make_trainer(model, batch).train_state.params
     jitted = jax.jit(functools.partial(model.predict_batch_with_aux, num_decodes=beams))
     return lambda: jax.block_until_ready(jitted(params, jax.device_put(batch)))
-
-
-def decoders(size: int, beams: int) -> dict[str, Callable[[], Any]]:
-    """Both."""
-    return {'ours': our_decoder(size, beams), 't5x': t5x_decoder(size, beams)}
 
 
 # ---- commands ----
@@ -239,16 +255,15 @@ def lines_of(process: subprocess.Popen, metrics: Path) -> Iterator[str]:
 
 def in_processes(what: str, args: argparse.Namespace) -> Figures:
     """Peak resident MiB of a process that does one part, in turn."""
-    figures: Figures = {'ours': [], 't5x': []}
-    for _, engine in itertools.product(range(args.commands), figures):
-        command = [sys.executable, __file__, f'--part={what}-{engine}', f'--batch={args.batch}']
+    figures: Figures = {engine: [] for engine in ENGINES}
+    for _, engine in itertools.product(range(args.commands), ENGINES):
+        command = part(f'{what}-{engine}', args.batch)
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         figures[engine].append(float(done.stdout.splitlines()[-1]))
     if what == 'shuffle':
         # What is left is what shuffling adds to TensorFlow and SeqIO.
-        done = subprocess.run(
-            [sys.executable, __file__, '--part=shuffle-none'], check=True, capture_output=True
-        )
+        command = part('shuffle-none', args.batch)
+        done = subprocess.run(command, check=True, capture_output=True)
         empty = float(done.stdout.splitlines()[-1])
         figures = {engine: [x - empty for x in values] for engine, values in figures.items()}
     return figures
@@ -307,6 +322,12 @@ def draw(buffered: int, decode: bool) -> None:
 
 
 PARTS: dict[str, Callable[[int], None]] = {
+    'step-ours': lambda size: repeat(our_step(size)),
+    'step-t5x': lambda size: repeat(t5x_step(size)),
+    'greedy-ours': lambda size: repeat(our_decoder(size, 1)),
+    'greedy-t5x': lambda size: repeat(t5x_decoder(size, 1)),
+    'beam-ours': lambda size: repeat(our_decoder(size, BEAMS)),
+    'beam-t5x': lambda size: repeat(t5x_decoder(size, BEAMS)),
     'train-ours': lambda size: twice(lambda: our_step(size)),
     'train-t5x': lambda size: twice(lambda: t5x_step(size)),
     'decode-ours': lambda size: twice(lambda: our_decoder(size, 1)),
