@@ -31,6 +31,7 @@ from vlm.runner.host_memory import keep_freed_memory
 from peak_memory import peak_bytes
 
 ENGINES = ('ours', 't5x')
+READY = 'ready\n'  # has run once
 TOKENS, BEAMS = 32, 4
 SHUFFLED, PIXELS = 1000, 224
 Figures = dict[str, list[float]]
@@ -76,8 +77,9 @@ def interleaved(what: str, batch: int, repeats: int) -> Figures:
     engines = {
         engine: subprocess.Popen(part(f'{what}-{engine}', batch), **pipes) for engine in ENGINES
     }
-    for engine in engines.values():
-        engine.stdout.readline()  # has run once
+    for name, engine in engines.items():
+        if engine.stdout.readline() != READY:
+            raise SystemExit(f'{what}-{name} failed.')
     figures: Figures = {engine: [] for engine in ENGINES}
     for _, (name, engine) in itertools.product(range(repeats), engines.items()):
         print('again', file=engine.stdin, flush=True)
@@ -90,7 +92,7 @@ def interleaved(what: str, batch: int, repeats: int) -> Figures:
 def repeat(run: Callable[[], Any]) -> None:
     """Runs once, and once more for every line of standard input, with the seconds it took."""
     run()
-    print('ready', flush=True)
+    print(READY, end='', flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
         run()

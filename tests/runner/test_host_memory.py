@@ -12,9 +12,10 @@ FAULTS = """
 import resource, threading
 from unittest import mock
 from vlm.runner import host_memory
+libc = mock.patch.object(host_memory.platform, 'libc_ver', lambda: ({libc!r}, ''))
 plugin = mock.patch.object(host_memory, '_has_accelerator_plugin', lambda: {plugin})
 if {keeps}:
-    with plugin:
+    with plugin, libc:
         host_memory.keep_freed_memory()
 def write():
     b'x' * 2**26
@@ -30,8 +31,8 @@ thread.join()
 """
 
 
-def faults(keeps: bool, plugin: bool = False) -> list[int]:
-    code = FAULTS.format(keeps=keeps, plugin=plugin)
+def faults(keeps: bool, plugin: bool = False, libc: str = 'glibc') -> list[int]:
+    code = FAULTS.format(keeps=keeps, plugin=plugin, libc=libc)
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     return [int(line) for line in done.stdout.split()]
 
@@ -42,3 +43,4 @@ def test_freed_memory_stays_on_the_cpu_alone():
     assert max(faults(keeps=True)) < least / 100
     assert min(faults(keeps=False)) > least
     assert min(faults(keeps=True, plugin=True)) > least
+    assert min(faults(keeps=True, libc='')) > least

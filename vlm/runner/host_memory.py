@@ -14,7 +14,7 @@ def keep_freed_memory() -> None:
     """Makes freed memory stay with the process, where steps run on the CPU; before any thread.
 
     On the CPU a step's buffers come from malloc. glibc gives large ones back to the system when the
-    step ends, so that the next one waits for every page again: a fifth of the demo's step.
+    step ends, so that the next one waits for every page again (benchmarks/freed_memory.py).
     """
     if platform.libc_ver()[0] != 'glibc' or _has_accelerator_plugin():
         return
@@ -27,6 +27,5 @@ def keep_freed_memory() -> None:
 
 def _has_accelerator_plugin() -> bool:
     """Whether JAX may run on something else, where a step's buffers are not in this memory."""
-    named = importlib.metadata.entry_points(group='jax_plugins')
     found = (importlib.util.find_spec(name) for name in ('jax_plugins', 'libtpu'))
-    return bool(named) or any(found)
+    return any(found) or bool(importlib.metadata.entry_points(group='jax_plugins'))
