@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cross_section import all_but
 
+from vlm.data.rows import PLAIN, PromptForm
 from vlm.decoding import DecodingConfig
 from vlm.model import VisionTextModel
 from vlm.nn.network import WIRINGS, NetworkConfig, VisionTextNetwork
@@ -56,13 +57,13 @@ def predict(setting, decoding: DecodingConfig, **options):
     return np.asarray(tokens), np.asarray(aux['scores'])
 
 
-def teacher_forced(setting, answers) -> np.ndarray:
+def teacher_forced(setting, answers, form: PromptForm = PLAIN) -> np.ndarray:
     """Log-probability of answers [B][R] (lists of ids) by `score_batch`, one rival at a time."""
     model, params, batch = setting
     scores = []
     for rival in zip(*answers, strict=True):
         rows = [[(p, list(a))] for p, a in zip(PROMPTS, rival, strict=True)]
-        scored = make_batch(model.module.config.wiring, [*rows, [([], [])]])
+        scored = make_batch(model.module.config.wiring, [*rows, [([], [])]], form=form)
         scored |= {name: batch[name] for name in ('images', 'image_mask')}
         scores.append(jitted(model, 'score_batch')(params, scored)[: len(PROMPTS)])
     return np.stack(scores, axis=1)
@@ -124,6 +125,19 @@ def test_samples_are_reproducible_and_scored_by_the_model(setting):
     wanted = teacher_forced(setting, answers)
     np.testing.assert_allclose(scores[: len(PROMPTS)], wanted, rtol=1e-5)
     assert len({tuple(answer) for row in answers for answer in row}) > RIVALS
+
+
+def test_prompts_that_nothing_ends_are_answered_from_their_last_token():
+    form = PromptForm(end_id=None)
+    model, params, ended = setting = make_setting('decoder_prefix')
+    rows = [*([(prompt, [1])] for prompt in PROMPTS), [([], [])]]
+    batch = {**ended, **make_batch('decoder_prefix', rows, form=form)}
+    tokens, scores = predict((model, params, batch), DecodingConfig())
+    wanted = teacher_forced(setting, without_padding(tokens), form)
+    np.testing.assert_allclose(scores[: len(PROMPTS)], wanted, rtol=1e-5)
+    first = [np.exp(teacher_forced(setting, [[[t]]] * 3, form)[:, 0]) for t in range(1, VOCAB)]
+    np.testing.assert_array_equal(tokens[: len(PROMPTS), 0, 0], np.argmax(first, axis=0) + 1)
+    assert (scores != predict(setting, DecodingConfig())[1]).all()
 
 
 def test_a_batch_is_searched_like_its_rows_one_by_one(setting):

@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 
 from vlm.data.converter import ImageTextFeatureConverter
-from vlm.data.prompts import prompt_form
+from vlm.data.prompts import prompt_form, prompt_ids
 from vlm.data.rows import PromptForm
 from vlm.errors import UserError
 from vlm.nn.network import NetworkConfig
@@ -58,6 +58,12 @@ def test_the_gin_file_binds_the_form(gemma, clean_gin):
     assert prompt_form() == PromptForm(0, 1)
     load(GinFlags(['models/paligemma_tiny.gin', 'models/paligemma_prompts.gin'], [], macros))
     assert prompt_form() == PromptForm(2, 4)
+    assert prompt_ids('what is it') == (*gemma.encode('what is it'), 4)
+    gin.clear_config()
+    load(GinFlags(['demo.gin'], [], []))
+    assert prompt_form() == PromptForm(0, None)
+    with pytest.raises(UserError, match='do not show where that prompt ends'):
+        prompt_ids('Cap:')
     gin.clear_config()
 
 
@@ -75,10 +81,14 @@ def test_a_run_is_asked_in_its_form(gemma):
     known = Serving.from_json(dict(content))
     del content['prompt_form']
     assert Serving.from_json(content) == known
-    formed = dataclasses.replace(plain, prompt_form=PromptForm(2, 4))
-    formed = Serving.from_json(json.loads(json.dumps(formed.to_json())))
     text = gemma.encode('what is it')
-    for serving, first, last in ((plain, 0, 1), (formed, 2, 4)):
-        row = Predictor(serving, {}, gemma)._row('what is it')
-        tokens = row['decoder_input_tokens'][: len(text) + 2]
-        np.testing.assert_array_equal(tokens, [first, *text, last])
+    for form, first, last in (
+        (PromptForm(), 0, [1]),
+        (PromptForm(2, 4), 2, [4]),
+        (PromptForm(end_id=None), 0, []),
+    ):
+        formed = dataclasses.replace(plain, prompt_form=form)
+        formed = Serving.from_json(json.loads(json.dumps(formed.to_json())))
+        row = Predictor(formed, {}, gemma)._row('what is it')
+        length = np.count_nonzero(row['decoder_prefix_mask'])
+        np.testing.assert_array_equal(row['decoder_input_tokens'][:length], [first, *text, *last])

@@ -61,6 +61,23 @@ def test_paligemmas_form_of_prompts():
     assert asked['decoder_input_tokens'].tolist() == [2, 10, 11, 9]
 
 
+def test_a_prompt_that_nothing_ends():
+    """The answer's first token is predicted from the prompt's last, or else from BOS."""
+    form = PromptForm(end_id=None)
+    row = prefix_row(ids(10, 11, 1, 1, 12, 1), ids(20, 1, 21, 1, 22, 1), form)
+    assert {name: values.tolist() for name, values in row.items()} == {
+        'decoder_target_tokens': [10, 11, 20, 1, 21, 1, 12, 22, 1],
+        'decoder_input_tokens': [0, 10, 11, 20, 0, 21, 0, 12, 22],
+        'decoder_loss_weights': [0, 0, 1, 1, 1, 1, 0, 1, 1],
+        'decoder_prefix_mask': [1, 1, 1, 0, 1, 0, 1, 1, 0],
+        'decoder_segment_ids': [1, 1, 1, 1, 2, 2, 3, 3, 3],
+    }
+    asked = prompt_row(ids(10, 11, 1), form)
+    assert asked['decoder_input_tokens'].tolist() == [0, 10, 11]
+    assert asked['decoder_prefix_mask'].tolist() == [1, 1, 1]
+    assert prompt_row(ids(1), form)['decoder_input_tokens'].tolist() == [0]
+
+
 def test_three_pairs_of_which_one_has_an_empty_answer():
     assert prefix(ids(10, 1, 11, 1, 12, 1), ids(20, 1, 1, 22, 23, 1), 13) == [
         [10, 1, 20, 1, 11, 1, 1, 12, 1, 22, 23, 1, 0],

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vlm.data.rows import make_row
+from vlm.data.rows import PLAIN, PromptForm, make_row
 
 # The blocks of Gemma, as options of TextConfig.
 GEMMA = {
@@ -33,7 +33,13 @@ ROW_FEATURES = ('input_tokens', 'target_tokens', 'loss_weights', 'prefix_mask', 
 
 
 def make_batch(
-    wiring: str, rows, *, prompt: int, answer: int, images: int = 1
+    wiring: str,
+    rows,
+    *,
+    prompt: int,
+    answer: int,
+    images: int = 1,
+    form: PromptForm = PLAIN,
 ) -> dict[str, jax.Array]:
     """A batch of rows, each a list of (prompt ids, answer ids), and of random 8 x 8 images.
 
@@ -45,7 +51,7 @@ def make_batch(
     joined = [
         [np.array(sum(part, []), np.int32) for part in zip(*row, strict=True)] for row in rows
     ]
-    made = [make_row(wiring, inputs, targets, lengths) for inputs, targets in joined]
+    made = [make_row(wiring, inputs, targets, lengths, form) for inputs, targets in joined]
     pixels = np.random.default_rng(7).integers(0, 256, (len(rows), images, 8, 8, 3), np.uint8)
     return {
         'images': jnp.asarray(pixels),

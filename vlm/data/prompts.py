@@ -50,15 +50,31 @@ def prompt_form(bos: str | None = None, end: str | None = None) -> PromptForm:
 
     Args:
       bos: the piece of the vocabulary that rows begin with ('<bos>'); None for padding.
-      end: the piece that ends a prompt (a line break); None for EOS.
+      end: the piece that ends a prompt (a line break); None for EOS, '' for nothing.
 
     Raises `UserError` for a piece that the vocabulary does not have.
     """
     tokenizer = task_vocabulary().tokenizer
+    ends = {None: EOS_ID, '': None}
     return PromptForm(
         PAD_ID if bos is None else tokenizer.id_of(bos),
-        EOS_ID if end is None else tokenizer.id_of(end),
+        ends[end] if end in ends else tokenizer.id_of(end),
     )
+
+
+@gin.configurable(module='vlm.data.prompts')
+def prompt_ids(text: str) -> tuple[int, ...]:
+    """Ids of a prompt in the run's vocabulary as rows hold it, its end last.
+
+    Raises `UserError` where nothing ends a prompt: longer ones then begin with the same ids.
+    """
+    end = prompt_form().end_id
+    if end is None:
+        raise UserError(
+            f'prompts.prompt_ids.text = {text!r}: rows do not show where that prompt ends while '
+            "prompts.prompt_form.end = ''; bind it to None or to a piece of the vocabulary."
+        )
+    return *task_vocabulary().tokenizer.encode(text), end
 
 
 def template(task: str, default: str) -> str:

@@ -12,6 +12,7 @@ image share it:
 In `fusion_encoder` the prompt goes to the text encoder and the row holds the answer alone.
 
 What begins a row and ends a prompt is a `PromptForm`: 0 and EOS as drawn, or tokens of their own.
+Where nothing ends a prompt, its last token is what the answer's first one is predicted from.
 """
 
 import dataclasses
@@ -29,11 +30,13 @@ Features = dict[str, np.ndarray]
 class PromptForm:
     """The ids that a row begins with and that a prompt ends with, in the prefix wirings.
 
-    PaliGemma was trained with <bos> and a line break (2407.07726, 3.1); the defaults are T5's.
+    PaliGemma was trained with <bos> and a line break (2407.07726, 3.1); the defaults are T5's. With
+    no `end_id` the answer's first token is predicted where the prompt's last one is read: in
+    'detect 7' at the 7 itself, which a small decoder need not learn to carry on.
     """
 
     bos_id: int = 0
-    end_id: int = EOS_ID
+    end_id: int | None = EOS_ID
 
 
 PLAIN = PromptForm()
@@ -66,7 +69,8 @@ def prefix_row(
     inputs: Int[np.ndarray, ' I'], targets: Int[np.ndarray, ' O'], form: PromptForm = PLAIN
 ) -> Features:
     """Unpadded decoder row of prompts and answers, see the drawing at the top of this module."""
-    segment = np.concatenate([segments(inputs), segments(targets)])
+    inputs, asked = _ended(inputs, form.end_id)
+    segment = np.concatenate([asked, segments(targets)])
     is_answer = np.concatenate([np.zeros(len(inputs), bool), np.ones(len(targets), bool)])
     # Prompt 1, answer 1, prompt 2, answer 2, ...; the order within each is kept.
     order = np.argsort(2 * segment + is_answer, kind='stable')
@@ -74,8 +78,6 @@ def prefix_row(
     segment, is_answer = segment[order], is_answer[order]
     first = np.ones(len(tokens), bool)
     first[1:] = segment[1:] != segment[:-1]
-    # Prompts come ended by EOS, which is also what tells them apart up to here.
-    tokens = np.where((tokens == EOS_ID) & ~is_answer, np.int32(form.end_id), tokens)
     before = _shift(tokens)
     return {
         'decoder_input_tokens': np.where(first, form.bos_id, before).astype(np.int32),
@@ -100,6 +102,16 @@ def segments(tokens: Int[np.ndarray, ' T']) -> Int[np.ndarray, ' T']:
     """Which pair each token belongs to, from 0: EOS closes a pair."""
     ends = (tokens == EOS_ID).astype(np.int64)
     return np.cumsum(ends) - ends
+
+
+def _ended(
+    inputs: Int[np.ndarray, ' I'], end_id: int | None
+) -> tuple[Int[np.ndarray, ' J'], Int[np.ndarray, ' J']]:
+    """Prompts ended by `end_id` in place of EOS, and the pair that each token is of."""
+    ends, segment = inputs == EOS_ID, segments(inputs)
+    if end_id is None:
+        return inputs[~ends], segment[~ends]
+    return np.where(ends, np.int32(end_id), inputs), segment
 
 
 def prompt_row(inputs: Int[np.ndarray, ' I'], form: PromptForm = PLAIN) -> Features:

@@ -186,9 +186,3 @@ def embedding_rows(multiple: int = 128, at_least: int = 0) -> int:
     """
     size = task_vocabulary().vocab_size
     return max(-(-size // multiple) * multiple, at_least)
-
-
-@gin.configurable(module='vlm.data.vocabularies')
-def prompt_ids(text: str) -> tuple[int, ...]:
-    """Ids of a prompt in the run's vocabulary as rows hold it, EOS last."""
-    return *task_vocabulary().tokenizer.encode(text), EOS_ID

@@ -40,6 +40,7 @@ def export_program(
     program, inputs = lowered(serving, shapes)
     weights = export_own(params, model, vocabulary, folder)
     (folder / PROGRAM).write_bytes(program.serialize())
+    end = serving.prompt_form.end_id
     convention = {
         'platforms': program.platforms,
         'weights': [_described(name, spec) for name, spec in shapes.items()],
@@ -48,7 +49,7 @@ def export_program(
             _described(name, spec) for name, spec in zip(OUTPUTS, program.out_avals, strict=True)
         ],
         'image': serving.frame,
-        'prompt_end': serving.prompt_form.end_id,
+        'prompt_end': [] if end is None else [end],
     }
     (folder / CONVENTION).write_text(json.dumps(convention, indent=1) + '\n')
     return [folder / PROGRAM, weights]
