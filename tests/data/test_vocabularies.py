@@ -104,7 +104,7 @@ def test_sizes_and_special_ids(model_path):
     assert vocabulary.bos_id is None
     assert vocabulary.extra_ids == 0
     ids = tokenizer.encode('red')
-    assert vocabulary.decode([*ids, 1, *ids]) == 'red'
+    assert vocabulary.decode([*ids, 1, *ids]) == vocabulary.decode(tf.constant(ids)) == 'red'
     assert vocabulary.decode([tokenizer.size + 5]) == tokenizer.decode([2])
 
 

@@ -7,7 +7,7 @@ Tasks are registered when their module is imported, before gin files are read. T
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import gin
@@ -82,6 +82,10 @@ class SentencePieceVocabulary(seqio.Vocabulary):
 
     def _encode(self, s: str) -> list[int]:
         return self.tokenizer.encode(s)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """As SeqIO's, which asks for the tokenizer, and so gin for its file, three times a text."""
+        return self._decode(ids.numpy() if isinstance(ids, tf.Tensor) else ids)
 
     def _decode(self, ids) -> str:
         return self.tokenizer.decode(ids)

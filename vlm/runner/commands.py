@@ -232,5 +232,8 @@ def _print_scores(scores: Scores) -> None:
 
 def _tell_bad_data() -> None:
     for kind, count in bad_data.counts().items():
-        named = escape('; '.join(f'{name}: {why}' for name, why in bad_data.named(kind).items()))
-        console.print(f'[yellow]{kind.replace("_", " ")}[/]: {count} times. First: {named}')
+        names_by_reason: dict[str, list[str]] = {}
+        for name, why in bad_data.named(kind).items():
+            names_by_reason.setdefault(why, []).append(name)
+        told = '; '.join(f'{", ".join(names)}: {why}' for why, names in names_by_reason.items())
+        console.print(f'[yellow]{kind.replace("_", " ")}[/]: {count} times. First: {escape(told)}')
