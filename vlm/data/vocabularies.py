@@ -9,6 +9,7 @@ Tasks are registered when their module is imported, before gin files are read. T
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import gin
 import numpy as np
@@ -83,7 +84,7 @@ class SentencePieceVocabulary(seqio.Vocabulary):
     def _encode(self, s: str) -> list[int]:
         return self.tokenizer.encode(s)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """As SeqIO's, which asks for the tokenizer, and so gin for its file, three times a text."""
         return self._decode(ids.numpy() if isinstance(ids, tf.Tensor) else ids)
 
