@@ -45,7 +45,8 @@ COUNT = add_counting_task('digits_count', RecordSource(SCATTERED, COUNTS), thing
 # and one that is right a third of the time is never left.
 DETECT_PRESENT = dataclasses.replace(DETECT, read=functools.partial(DETECT.read, absent=0.25))
 
-# In training boxes are asked for where there is room for all: the longest strips are read alone.
+# As many digits with boxes as fit beside the reading of them into the 36 tokens of demo.gin's
+# answers. Longer strips are read alone: where pairs do not fit, the first is cut, the rest lost.
 MOST_SPOTS = 4
 
 

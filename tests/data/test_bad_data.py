@@ -25,6 +25,14 @@ def test_names_the_first_five_and_counts_all():
     assert bad.named('k')['id2'] == 'again'
 
 
+def test_ids_with_the_same_wrong_stand_together():
+    bad = BadData()
+    for example_id, reason in [('a', 'cut'), ('b', 'empty'), ('c', 'cut')]:
+        bad.add('k', example_id, reason)
+    assert bad.ids_by_reason('k') == {'cut': ['a', 'c'], 'empty': ['b']}
+    assert bad.ids_by_reason('other') == {}
+
+
 def test_asking_for_what_never_happened_leaves_no_trace():
     bad = BadData()
     assert bad.named('k') == {}

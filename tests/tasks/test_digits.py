@@ -75,11 +75,11 @@ def test_what_is_asked_of_a_scene(dataset, vocabulary):
     assert vocabulary.decode(example['targets']) == str(len(record['objects']))
 
 
-def asked_in_group(group, kind, dataset, vocabulary):
-    """Yields (record, {prompt: answer}) of 20 training scenes with room for all pairs."""
+def asked_in_group(group, kind, dataset, vocabulary, targets=512):
+    """Yields (record, {prompt: answer}) of 20 training scenes, with `targets` tokens of room."""
     assert seqio.get_mixture_or_task(group).splits == ('train',)
     records = {record['id']: record for record in scenes.read_scenes('train', 20, kind)}
-    examples = dataset(group, lengths={'inputs': 256, 'targets': 512}).take(20)
+    examples = dataset(group, lengths={'inputs': 256, 'targets': targets}).take(20)
     for example in examples.as_numpy_iterator():
         prompts, answers = (
             [vocabulary.decode(row) for row in np.split(ids, np.flatnonzero(ids == 1) + 1)[:-1]]
@@ -91,9 +91,11 @@ def asked_in_group(group, kind, dataset, vocabulary):
         )
 
 
-def test_a_training_strip_is_read_and_with_boxes_where_there_is_room(dataset, vocabulary):
+# 36 is what demo.gin has room for.
+@pytest.mark.parametrize('targets', [36, 512])
+def test_a_training_strip_is_read_and_with_boxes_where_there_is_room(dataset, vocabulary, targets):
     spotted = set()
-    for record, asked in asked_in_group('digits_strip_all', 'strip', dataset, vocabulary):
+    for record, asked in asked_in_group('digits_strip_all', 'strip', dataset, vocabulary, targets):
         assert asked['ocr'] == record['text']
         few = len(record['text']) <= 4
         assert set(asked) == ({'ocr', 'spot text'} if few else {'ocr'})

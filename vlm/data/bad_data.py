@@ -34,6 +34,13 @@ class BadData:
         with self._lock:
             return dict(self._named.get(kind, {}))
 
+    def ids_by_reason(self, kind: str) -> dict[str, list[str]]:
+        """The ids of `named`, those with which the same was wrong together."""
+        found: dict[str, list[str]] = {}
+        for example_id, reason in self.named(kind).items():
+            found.setdefault(reason, []).append(example_id)
+        return found
+
     def clear(self) -> None:
         with self._lock:
             self._counts.clear()

@@ -85,7 +85,10 @@ class SentencePieceVocabulary(seqio.Vocabulary):
         return self.tokenizer.encode(s)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
-        """As SeqIO's, which asks for the tokenizer, and so gin for its file, three times a text."""
+        """The text up to the first EOS, an id that is none read as unknown, as SeqIO has it.
+
+        SeqIO's own way there asks for the tokenizer, and so gin for its file, three times a text.
+        """
         return self._decode(ids.numpy() if isinstance(ids, tf.Tensor) else ids)
 
     def _decode(self, ids) -> str:

@@ -232,8 +232,6 @@ def _print_scores(scores: Scores) -> None:
 
 def _tell_bad_data() -> None:
     for kind, count in bad_data.counts().items():
-        names_by_reason: dict[str, list[str]] = {}
-        for name, why in bad_data.named(kind).items():
-            names_by_reason.setdefault(why, []).append(name)
-        told = '; '.join(f'{", ".join(names)}: {why}' for why, names in names_by_reason.items())
+        found = bad_data.ids_by_reason(kind)
+        told = '; '.join(f'{", ".join(ids)}: {reason}' for reason, ids in found.items())
         console.print(f'[yellow]{kind.replace("_", " ")}[/]: {count} times. First: {escape(told)}')
