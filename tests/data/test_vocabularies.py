@@ -134,6 +134,17 @@ def test_task_vocabulary_follows_gin_at_each_use(model_path, other_path, clean_g
     assert vocabulary.vocab_size == Tokenizer(other_path).size
 
 
+def test_where_many_texts_are_decoded_gin_is_asked_once(model_path, other_path, clean_gin):
+    vocabulary = task_vocabulary()
+    gin.parse_config(f"vocabulary_path.path = '{model_path}'")
+    with pytest.raises(RuntimeError), vocabularies.one_vocabulary_path():
+        gin.parse_config(f"vocabulary_path.path = '{other_path}'")
+        assert vocabulary.path == model_path
+        assert SentencePieceVocabulary(other_path).path == other_path
+        raise RuntimeError
+    assert vocabulary.path == other_path
+
+
 def test_equality(model_path, other_path, tmp_path, clean_gin):
     named, twin = SentencePieceVocabulary(model_path), SentencePieceVocabulary(Path(model_path))
     copied = tmp_path / 'copied.model'

@@ -1,9 +1,11 @@
 """What is compiled when, and where compiled programs are kept."""
 
+import threading
+
 import jax
 import pytest
 
-from vlm.runner import compilation
+from vlm.runner import compilation, train
 from vlm.runner.compilation import compilation_cache
 from vlm.runner.evaluate import Evaluation
 from vlm.runner.meter import Meter
@@ -72,6 +74,26 @@ def test_a_step_is_compiled_once_for_the_batches_it_will_get(vlm, tmp_path, even
     jax.clear_caches()
     assert vlm('train', run_dir=tmp_path / 'run', TRAIN_STEPS=2, evaluated=False, **options) == 0
     assert events.count(STEP) == 1
+
+
+def test_a_mistake_in_the_data_is_told_before_the_step_is_compiled(
+    vlm, tmp_path, events, monkeypatch
+):
+    jax.clear_caches()
+    failed = threading.Event()
+
+    def feed(*_: object):
+        failed.set()
+        raise OSError('nothing to read')
+        yield
+
+    lower = jax.stages.Traced.lower
+    # The examples fail while the step is traced.
+    monkeypatch.setattr(jax.stages.Traced, 'lower', lambda *a: failed.wait(60) and lower(*a))
+    monkeypatch.setattr(train, 'feed', feed)
+    with pytest.raises(OSError, match='nothing to read'):
+        vlm('train', run_dir=tmp_path / 'run', TRAIN_STEPS=2, evaluated=False)
+    assert STEP not in events
 
 
 @pytest.fixture

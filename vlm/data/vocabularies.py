@@ -6,8 +6,9 @@ Tasks are registered when their module is imported, before gin files are read. T
     vlm.data.vocabularies.vocabulary_path.path = 'my_vocab.model'
 """
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -52,7 +53,9 @@ class SentencePieceVocabulary(seqio.Vocabulary):
     @property
     def path(self) -> str:
         """The model file, as of now."""
-        return vocabulary_path() if self._path is None else self._path
+        if self._path is not None:
+            return self._path
+        return _path_now or vocabulary_path()
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -146,6 +149,24 @@ def vocabulary_path(path: str | None = None, beside: Sequence[str | None] = ()) 
         return path
     found = (model_beside(folder) for folder in beside if folder)
     return next((str(each) for each in found if each is not None), demo_vocabulary_path())
+
+
+# Within `one_vocabulary_path`: what `vocabulary_path` said at its beginning.
+_path_now: str | None = None
+
+
+@contextlib.contextmanager
+def one_vocabulary_path() -> Iterator[None]:
+    """Within it `vocabulary_path` is asked once: gin takes longer over it than decoding a text.
+
+    For where many texts are decoded one by one and no gin file is read meanwhile.
+    """
+    global _path_now
+    before, _path_now = _path_now, vocabulary_path()
+    try:
+        yield
+    finally:
+        _path_now = before
 
 
 def model_beside(folder: str) -> Path | None:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 from vlm.data.features import output_features
 from vlm.data.prompts import check_room, template
 from vlm.data.tasks import TaskSpec, prompts_of, spec_of
+from vlm.data.vocabularies import one_vocabulary_path
 from vlm.decoding import DecodingConfig
 from vlm.errors import UserError, unknown_name
 from vlm.metrics.definitions import definition_of
@@ -34,6 +36,20 @@ from vlm.runner.results import (
 from vlm.runner.run_dir import RunDir
 
 Scores = list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskResult:
+    """Scores of a task, and a row for each of its examples."""
+
+    task: str
+    scores: Scores
+    rows: list[dict[str, Any]]
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The ids of examples without a readable image."""
+        return [row['id'] for row in self.rows if row['prediction'] is None]
 
 
 @dataclasses.dataclass
@@ -87,61 +103,68 @@ class Evaluation:
         Each process answers its part of the examples, each knows all answers; the first writes.
         """
         start = time.monotonic()
-        evaluator = self._evaluator(model.FEATURE_CONVERTER_CLS, mesh)
-        outputs, metrics = self._predict_all(evaluator, model, params, mesh)
-        scores, unreadable, count = [], {}, 0
-        predictions: list[dict[str, Any]] = []
-        for task in evaluator.eval_tasks:
-            spec = spec_of(task.name)
-            examples = read_examples(evaluator.cached_task_datasets[task.name])
-            pictures = run if is_first() else None
-            rows = result_rows(spec, examples, outputs[task.name], pictures, step)
-            if is_first():
-                _write_rows(spec, rows, run, step)
-                predictions += [{'task': task.name, **row} for row in rows]
-                if log is not None:
-                    log.write_samples(step, task.name, rows)
-            if not all(map(is_hidden, examples)):
-                scores += _score_rows(spec, metrics[task.name], len(examples), step)
-            count += len(examples)
-            if named := [row['id'] for row in rows if row['prediction'] is None]:
-                unreadable[task.name] = named
+        results = self._results(model, params, run, log, step, mesh)
+        scores = [score for result in results for score in result.scores]
         scores += family_rows(scores)
         if not is_first():
             return scores
-        run.write_lines(run.predictions, predictions)
+        run.write_lines(
+            run.predictions, [{'task': r.task, **row} for r in results for row in r.rows]
+        )
         run.write_json(
             run.scores,
             {
                 'step': step,
                 'split': self.split,
-                'examples': count,
+                'examples': sum(len(result.rows) for result in results),
                 'seconds': round(time.monotonic() - start, 1),
                 'scores': scores,
-                'undecodable': unreadable,
+                'undecodable': {r.task: names for r in results if (names := r.unreadable)},
             },
         )
         if log is not None:
             log.write(step, 'eval', {f'{s["task"]}/{s["metric"]}': s['value'] for s in scores})
         return scores
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
-    def _evaluator(self, make_converter: Any, mesh: DataMesh) -> seqio.Evaluator:
-        return seqio.Evaluator(
-            self.mixture_or_task_name,
-            feature_converter=OwnPart(make_converter(pack=False), mesh.reader),
-            eval_split=self.split,
-            sequence_length=dict(self.task_feature_lengths),
-            num_examples=self.num_examples,
-        )
+    def _results(
+        self,
+        model: VisionTextModel,
+        params: Any,
+        run: RunDir,
+        log: MetricsLog | None,
+        step: int,
+        mesh: DataMesh,
+    ) -> list[TaskResult]:
+        """Of every task in turn, written down by the first process."""
+        with one_vocabulary_path(), ThreadPoolExecutor(1, 'scores') as thread:
+            # Answers become texts and scores while the device answers for the next task.
+            waiting = [
+                thread.submit(_result, evaluator, *answered, run, log, step)
+                for evaluator, *answered in self._answered(model, params, mesh)
+            ]
+            return [future.result() for future in waiting]
 
-    def _predict_all(
-        self, evaluator: seqio.Evaluator, model: VisionTextModel, params: Any, mesh: DataMesh
-    ) -> tuple[dict[str, Sequence[np.ndarray]], Mapping[str, Mapping[str, float]]]:
-        """Predicted ids and metric values by task."""
-        # SeqIO hands over a task's data set, not its name.
-        names = {id(ds): name for name, ds in evaluator.cached_model_datasets.items()}
-        total = sum(len(ds) for ds in evaluator.cached_task_datasets.values())
+    @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
+    def _evaluators(self, make_converter: Any, mesh: DataMesh) -> list[seqio.Evaluator]:
+        """SeqIO's, one a task: each is scored as soon as its own answers are there."""
+        return [
+            seqio.Evaluator(
+                name,
+                feature_converter=OwnPart(make_converter(pack=False), mesh.reader),
+                eval_split=self.split,
+                sequence_length=dict(self.task_feature_lengths),
+                num_examples=self.num_examples,
+            )
+            for name in self.task_names()
+            if seqio.get_mixture_or_task(name).metric_fns
+        ]
+
+    def _answered(
+        self, model: VisionTextModel, params: Any, mesh: DataMesh
+    ) -> Iterator[tuple[seqio.Evaluator, Future, Sequence[np.ndarray]]]:
+        """Each task's evaluator, its metric values in the making, and its answers' ids."""
+        evaluators = self._evaluators(model.FEATURE_CONVERTER_CLS, mesh)
+        total = sum(len(ds) for e in evaluators for ds in e.cached_task_datasets.values())
         done = 0
         with ProgressBar('evaluate', total) as bar:
 
@@ -150,14 +173,18 @@ class Evaluation:
                 done += count
                 bar.update(done, {})
 
-            def predict(dataset: tf.data.Dataset) -> list[tuple[int, np.ndarray]]:
-                labels = tuple(spec_of(names[id(dataset)]).labels)
-                return list(self._predictor(model, mesh, labels)(params, dataset, advance))
+            for evaluator in evaluators:
+                (task,) = evaluator.eval_tasks
+                predictor = self._predictor(model, mesh, tuple(spec_of(task.name).labels))
 
-            metrics, outputs = evaluator.evaluate(compute_metrics=True, predict_fn=predict)
-            values = metrics.result()
-        kind = seqio.metrics.ModelOutputType.PREDICTION
-        return {name: output[kind] for name, output in outputs.items()}, values
+                def predict(
+                    dataset: tf.data.Dataset, predictor: BatchPredictor = predictor
+                ) -> list[tuple[int, np.ndarray]]:
+                    return list(predictor(params, dataset, advance))
+
+                metrics, outputs = evaluator.evaluate(compute_metrics=True, predict_fn=predict)
+                kind = seqio.metrics.ModelOutputType.PREDICTION
+                yield evaluator, metrics, outputs[task.name][kind]
 
     # One for the whole run, so that its program is compiled at the first evaluation only; tasks
     # that choose among labels have one each.
@@ -178,6 +205,29 @@ class Evaluation:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _result(
+    evaluator: seqio.Evaluator,
+    metrics: Future,
+    answers: Sequence[np.ndarray],
+    run: RunDir,
+    log: MetricsLog | None,
+    step: int,
+) -> TaskResult:
+    """What became of a task; the first process writes it down, with pictures."""
+    (task,) = evaluator.eval_tasks
+    spec = spec_of(task.name)
+    examples = read_examples(evaluator.cached_task_datasets[task.name])
+    rows = result_rows(spec, examples, answers, run if is_first() else None, step)
+    if is_first():
+        _write_rows(spec, rows, run, step)
+        if log is not None:
+            log.write_samples(step, task.name, rows)
+    values = metrics.result()[task.name]
+    hidden = all(map(is_hidden, examples))
+    scores = [] if hidden else list(_score_rows(spec, values, len(examples), step))
+    return TaskResult(task.name, scores, rows)
 
 
 def _write_rows(spec: TaskSpec, rows: list[dict[str, Any]], run: RunDir, step: int) -> None:

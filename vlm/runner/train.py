@@ -17,6 +17,7 @@ from vlm.errors import UserError
 from vlm.model import FEATURE_DTYPES, VisionTextModel
 from vlm.runner.batches import Batches
 from vlm.runner.checkpoints import CheckpointConfig, Checkpoints
+from vlm.runner.compilation import run_once_options
 from vlm.runner.datasets import DatasetConfig
 from vlm.runner.evaluate import Evaluation
 from vlm.runner.feed import TASK_ROWS, Fed, feed
@@ -144,15 +145,12 @@ class Trainer:
     ) -> Training:
         fed = feed(batches, mesh.put, self.dataset.task_names())
         rng = jax.random.key(self.seed + 1)
-        with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            # The first examples take seconds to read, and the programs seconds to compile.
-            first = thread.submit(next, fed)
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            # The first examples take seconds to read, and each program seconds to compile.
+            first = threads.submit(next, fed)
+            compiled = threads.submit(self._compiled_steps, start, mesh, rng, first)
             state = self._first_state(run, checkpoints, mesh)
-            step_fn_of = self._steps(mesh, state)
-            if first.done():  # a mistake in the data is told before more is compiled
-                first.result()
-            if start < self.total_steps:
-                step_fn_of(start).lower(state, self.planned_batch(mesh), rng).compile()
+            step_fn_of = compiled.result()
             batch = first.result()
         meter = self._meter(run, log, mesh, state, batch)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
@@ -177,8 +175,12 @@ class Trainer:
         checkpoints.save(state, batches)
         return Training(state, *meter.totals(), stop.stopped_by)
 
-    def _steps(self, mesh: DataMesh, state: TrainState) -> Callable[[int], StepFn]:
-        return make_train_steps(
+    def _compiled_steps(
+        self, start: int, mesh: DataMesh, rng: Array, first: concurrent.futures.Future
+    ) -> Callable[[int], StepFn]:
+        """The function of each step, that of step `start` compiled; fails as `first` has."""
+        state = self.planned_state(mesh)
+        step_fn_of = make_train_steps(
             self.model,
             self.optimizer.transformation(frozen_parameters(self.model)),
             self.optimizer,
@@ -186,6 +188,12 @@ class Trainer:
             self.num_microbatches,
             functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated)),
         )
+        if start < self.total_steps:
+            lowered = step_fn_of(start).lower(state, self.planned_batch(mesh), rng)
+            if first.done():  # a mistake in the data is told before all that
+                first.result()
+            lowered.compile()
+        return step_fn_of
 
     def _meter(
         self, run: RunDir, log: MetricsLog, mesh: DataMesh, state: TrainState, batch: Fed
@@ -221,7 +229,10 @@ class Trainer:
         planned = self.planned_state(mesh)
         if checkpoints.latest_step:
             return restore_state(checkpoints, run, planned, self.state_of)
-        draw = mesh.jit(self._drawn_state, out_shardings=shardings_of(planned))
+        places = shardings_of(planned)
+        draw = mesh.jit(
+            self._drawn_state, out_shardings=places, compiler_options=run_once_options()
+        )
         state = draw(jax.random.key(self.seed))
         config = self.model.module.config
         state = self.initial.load_into(state, config.vision, self.state_of)
