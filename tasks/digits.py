@@ -46,7 +46,7 @@ COUNT = add_counting_task('digits_count', RecordSource(SCATTERED, COUNTS), thing
 DETECT_PRESENT = dataclasses.replace(DETECT, read=functools.partial(DETECT.read, absent=0.25))
 
 # As many digits with boxes as fit beside the reading of them into the 36 tokens of demo.gin's
-# answers. Longer strips are read alone: where pairs do not fit, the first is cut, the rest lost.
+# answers. Longer strips are only read: their boxes would be left out, and named as bad data.
 MOST_SPOTS = 4
 
 

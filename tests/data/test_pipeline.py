@@ -13,7 +13,7 @@ from vlm.data.envelope import untag_image
 from vlm.data.examples import Pair, fill
 from vlm.data.frames import image_frame
 from vlm.data.image_files import ImageError, encode_png
-from vlm.data.pipeline import encode, tokenizers_of
+from vlm.data.pipeline import encode_row, tokenizers_of
 from vlm.data.tasks import TaskSpec, add_group, add_task
 from vlm.tasks.augment import zoom_and_flip
 from vlm.tasks.captioning import add_captioning_task
@@ -213,7 +213,8 @@ def test_templates_and_boxes_do_give_location_tokens(new_task, dataset, vocabula
 def encoded(vocabulary, prompts: list[str], answers: list[str], **lengths) -> tuple:
     """(prompts, answers, ids) of one example with these pairs, read back from its ids."""
     pairs = [Pair(*texts) for texts in zip(prompts, answers, strict=True)]
-    rows = encode(pairs, tokenizers_of(features.output_features()), lengths)
+    named = [(f'#{i}', pair) for i, pair in enumerate(pairs)]
+    rows = encode_row(named, tokenizers_of(features.output_features()), lengths)
     return *(texts(vocabulary, np.array(rows[k], int)) for k in ('inputs', 'targets')), rows
 
 
@@ -235,12 +236,24 @@ def test_pairs_are_taken_in_order_while_both_sides_have_room(vocabulary):
     assert fit(inputs=6, targets=9) == 2
 
 
-def test_a_first_pair_too_long_is_cut_and_its_answer_has_no_end(vocabulary):
-    prompts, answers = ['red red red', 'blue'], ['yes no yes no', 'no']
+def test_pairs_too_long_by_themselves_are_passed_over_and_named(vocabulary, bad):
+    prompts, answers = ['red', 'red red red', 'yes', 'no'], ['yes no yes no', 'no', 'no', 'yes']
+    asked, said, example = encoded(vocabulary, prompts, answers, inputs=3, targets=3)
+    assert (asked, said) == (['yes'], ['no'])
+    assert example['inputs'][-1] == example['targets'][-1] == 1
+    assert bad.named('cut_texts') == {
+        '#0': 'there is room for 3 tokens of targets',
+        '#1': 'there is room for 3 tokens of inputs',
+    }
+
+
+def test_where_no_pair_fits_the_first_is_cut_and_its_answer_has_no_end(vocabulary, bad):
+    prompts, answers = ['red red red', 'blue'], ['yes no yes no', 'no yes no yes']
     asked, said, example = encoded(vocabulary, prompts, answers, inputs=9, targets=3)
     assert (asked, said) == (['red red red'], ['yes no yes'])
     assert 1 not in example['targets']
     assert example['inputs'].count(1) == 1
+    prompts, answers = prompts[:1], answers[:1]
     asked, said, example = encoded(vocabulary, prompts, answers, inputs=2, targets=9)
     assert (asked, said) == (['red red'], ['yes no yes no'])
     assert 1 not in example['inputs']

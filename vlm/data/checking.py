@@ -78,7 +78,7 @@ class RecordCheck:
     def _check_texts(self, pair: Pair, checked: Checked) -> None:
         if any(is_blank(text) for text in (pair.answer, *pair.references)):
             checked.findings.append(('empty_texts', f'an answer to {pair.prompt!r:.80}'))
-        ids = encode([pair], self._tokenizers, {})
+        ids = encode(pair, self._tokenizers)
         for name in TEXTS:
             over = max(0, len(ids[name]) - self._lengths[name])
             unknown = ids[name].count(self._tokenizers[name].unk_id)

@@ -31,6 +31,7 @@ Seed = tuple[tf.Tensor, tf.Tensor]
 Features = Mapping[str, seqio.Feature]
 Lengths = Mapping[str, int | None]
 Tokenizers = Mapping[str, Tokenizer | seqio.Vocabulary]
+Ids = dict[str, list[int]]  # of 'inputs', the prompts, and of 'targets', the answers
 TEXTS = ('inputs', 'targets')
 
 
@@ -77,11 +78,7 @@ def read_examples(
                 rows = [[named[i] for i in rng.permutation(len(named))]]
             else:
                 rows = [[pair] for pair in named]
-            encoded = [
-                encode([pair for _, pair in row], tokenizers, sequence_length or {}) for row in rows
-            ]
-            for row, ids in zip(rows, encoded, strict=True):
-                _tell_cut(row[0][0], ids, tokenizers)
+            encoded = [encode_row(row, tokenizers, sequence_length or {}) for row in rows]
             metas = [json.dumps(row[0][1].to_meta(row[0][0])).encode('ascii') for row in rows]
             columns = [*(_as_bytes(encoded, name) for name in TEXTS), metas]
             return _images(record, task), *(np.array(column, dtype=object) for column in columns)
@@ -109,37 +106,43 @@ def tokenizers_of(features: Features) -> Tokenizers:
     }
 
 
-def encode(
-    pairs: Sequence[Pair], tokenizers: Tokenizers, sequence_length: Lengths
-) -> dict[str, list[int]]:
-    """Returns the ids of as many pairs as fit, in order, prompts and answers each ended by EOS.
+def encode_row(
+    named: Sequence[tuple[str, Pair]], tokenizers: Tokenizers, sequence_length: Lengths
+) -> Ids:
+    """The ids of as many pairs, each with its id, as fit in order.
 
-    A first pair that is too long by itself is cut to fit, its answer then without EOS: a cut answer
-    must not teach to stop.
+    A pair that is too long by itself is named, and passed over where another fits. Where none does
+    the first is cut, its answer then without EOS: a cut answer must not teach to stop.
     """
-    rows: dict[str, list[int]] = {name: [] for name in TEXTS}
-    for i, pair in enumerate(pairs):
-        added = {
-            name: _encode_text(text, tokenizers[name])
-            for name, text in zip(TEXTS, (pair.prompt, pair.answer), strict=True)
-        }
-        full = any(
-            (room := sequence_length.get(name)) is not None and len(rows[name] + added[name]) > room
-            for name in TEXTS
-        )
-        if full and i:
+    row: Ids = {name: [] for name in TEXTS}
+    overlong: list[Ids] = []
+    for example_id, pair in named:
+        added = encode(pair, tokenizers)
+        if too_long := _too_long(added, sequence_length):
+            overlong.append(added)
+            for name in too_long:
+                reason = f'there is room for {sequence_length[name]} tokens of {name}'
+                bad_data.add('cut_texts', example_id, reason)
+            continue
+        longer = {name: row[name] + added[name] for name in TEXTS}
+        if _too_long(longer, sequence_length):
             break
-        for name in TEXTS:
-            rows[name] += added[name]
-    return {name: rows[name][: sequence_length.get(name)] for name in TEXTS}
+        row = longer
+    if overlong and not any(row.values()):
+        return {name: ids[: sequence_length.get(name)] for name, ids in overlong[0].items()}
+    return row
 
 
-def _tell_cut(example_id: str, ids: Mapping[str, list[int]], tokenizers: Tokenizers) -> None:
-    """Names an example whose first pair was too long, which shows at an end without EOS."""
-    for name in TEXTS:
-        if ids[name][-1:] != [tokenizers[name].eos_id]:
-            reason = f'there is room for {len(ids[name])} tokens of {name}'
-            bad_data.add('cut_texts', example_id, reason)
+def encode(pair: Pair, tokenizers: Tokenizers) -> Ids:
+    """The ids of a pair's prompt and answer, each ended by EOS."""
+    texts = zip(TEXTS, (pair.prompt, pair.answer), strict=True)
+    return {name: _encode_text(text, tokenizers[name]) for name, text in texts}
+
+
+def _too_long(ids: Ids, sequence_length: Lengths) -> list[str]:
+    """The texts there is no room for."""
+    rooms = {name: sequence_length.get(name) for name in TEXTS}
+    return [name for name, room in rooms.items() if room is not None and len(ids[name]) > room]
 
 
 def _encode_text(text: str, tokenizer: Tokenizer | seqio.Vocabulary) -> list[int]:
