@@ -57,6 +57,24 @@ def predict(setting, decoding: DecodingConfig, **options):
     return np.asarray(tokens), np.asarray(aux['scores'])
 
 
+def test_rows_that_share_an_image_are_answered_as_if_each_had_its_own(setting):
+    model, params, batch = setting
+    rows = jnp.array([1, 0, 0, 2])
+    own = {name: batch[name][rows] for name in ('images', 'image_mask')}
+    shared = {name: batch[name][:3] for name in ('images', 'image_mask')}
+    tokens, scores = predict(setting, BEAM, batch=own)
+    found, found_scores = predict(setting, BEAM, batch={**shared, 'image_rows': rows})
+    np.testing.assert_array_equal(found, tokens)
+    np.testing.assert_allclose(found_scores, scores, rtol=1e-5)
+    labels = jnp.array([[4, 1], [5, 1]])
+    score = jitted(model, 'score_labels', max_decode_length=ANSWER)
+    np.testing.assert_allclose(
+        score(params, {**batch, **shared, 'image_rows': rows}, labels),
+        score(params, {**batch, **own}, labels),
+        rtol=1e-5,
+    )
+
+
 def teacher_forced(setting, answers, form: PromptForm = PLAIN) -> np.ndarray:
     """Log-probability of answers [B][R] (lists of ids) by `score_batch`, one rival at a time."""
     model, params, batch = setting

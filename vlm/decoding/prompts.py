@@ -102,13 +102,21 @@ def prefill(
 ) -> Prefilled:
     """Encodes the images and runs the prompts, each once.
 
+    With `image_rows` int32[B] in the batch there are fewer rows of images than of text, and this
+    says which of them each row of text is about.
+
     Only the prompt of the decoder features is read. In a prefix wiring rows hold prompt and answer,
     so `max_decode_length` says how many slots can be prompt; without it all can.
 
     Raises:
       UserError: no slot is left for a prompt.
     """
-    memory = network.encode(batch['images'], batch['image_mask'], batch.get('encoder_input_tokens'))
+    memory = network.encode(
+        batch['images'],
+        batch['image_mask'],
+        batch.get('encoder_input_tokens'),
+        rows=batch.get('image_rows', 1),
+    )
     rows = batch['decoder_input_tokens']
     lengths, width = _prompt_lengths(batch, max_decode_length)
     if 'decoder_prefix_mask' not in batch:

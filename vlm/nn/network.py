@@ -144,12 +144,13 @@ class VisionTextNetwork(nn.Module):
         image_mask: Bool[Array, 'B N'],
         prompt: Int[Array, 'BR I'] | None = None,
         deterministic: bool = True,
-        rows: int = 1,
+        rows: int | Int[Array, ' BR'] = 1,
     ) -> Memory:
         """Runs everything that does not depend on the answer; `prompt` only in `fusion_encoder`.
 
         With R = `rows` of text to the images of an example, which are encoded once, the memory has
-        B * R rows, those of an example beside each other.
+        B * R rows, those of an example beside each other. Or `rows` says of each row of text which
+        row of images it is about.
         """
         tokens = self.visual_tokens(images, deterministic)
         valid = jnp.repeat(image_mask, self.config.vision.num_tokens, axis=1)
@@ -304,8 +305,10 @@ class VisionTextNetwork(nn.Module):
         return states
 
 
-def _for_rows(of_examples: PyTree, rows: int) -> PyTree:
-    """Arrays [B, ...] as [B * rows, ...]; nothing is copied for one row."""
+def _for_rows(of_images: PyTree, rows: int | Array) -> PyTree:
+    """Arrays of rows of images as arrays of rows of text; nothing is copied where those are one."""
+    if not isinstance(rows, int):
+        return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), of_images)
     if rows == 1:
-        return of_examples
-    return jax.tree.map(functools.partial(jnp.repeat, repeats=rows, axis=0), of_examples)
+        return of_images
+    return jax.tree.map(functools.partial(jnp.repeat, repeats=rows, axis=0), of_images)

@@ -12,14 +12,20 @@ from vlm.decoding import DecodingConfig, check_prompts
 from vlm.errors import UNANSWERED
 from vlm.model import VisionTextModel
 from vlm.runner.mesh import DataMesh
+from vlm.runner.shared_images import each_image_once
 from vlm.vocab import EOS_ID, escape
 
+SHARES = (8, 4)  # rows of text to one of images
 OnBatch = Callable[[int], None]
 Rows = Mapping[str, np.ndarray]
 
 
 class BatchPredictor:
     """Answers in batches of one shape, so that prediction is compiled once.
+
+    Questions about one image that follow each other have it encoded once, where the first batch
+    shows no more than an eighth or a fourth as many images as it has rows: one other shape a data
+    set.
 
     Args:
       model: the model.
@@ -48,8 +54,11 @@ class BatchPredictor:
         self._batch_size = batch_size
         self._unanswered = unanswered
         self._width = max(answer_length, len(unanswered))
-
         self._answer_length = answer_length
+        # Processes would have to agree on the shape of every batch.
+        alone = mesh.reader.num_shards == 1
+        rooms = [batch_size // share for share in SHARES if alone]
+        self._rooms = [room for room in rooms if room and room % mesh.batch_shards == 0]
 
         if labels is not None:
             self._predict = _LabelPrediction(model, labels, answer_length, mesh)
@@ -74,8 +83,11 @@ class BatchPredictor:
 
         Raises `UserError` for rows that hold several prompts, or one that is too long.
         """
-        start = 0
+        start, rooms = 0, self._rooms
         for batch, told in self._own_batches(dataset):
+            batch, room = _shared(batch, rooms)
+            if not start:  # later batches get no shape of their own
+                rooms = room
             rng = jax.random.fold_in(jax.random.key(0), start)
             sent = self._mesh.put(batch), self._mesh.put(told)
             answers, told = jax.device_get(self._predict(params, *sent, rng))
@@ -115,6 +127,14 @@ class BatchPredictor:
             }
             yield {name: _filled(value, size) for name, value in batch.items()}, told
             current = following
+
+
+def _shared(batch: Rows, rooms: Sequence[int]) -> tuple[Rows, Sequence[int]]:
+    """The batch with its images in the first of the rooms that suffices, and that room, if any."""
+    for room in rooms:
+        if (shared := each_image_once(batch, room)) is not None:
+            return shared, [room]
+    return batch, []
 
 
 def _filled(rows: np.ndarray, size: int, value: int = 0) -> np.ndarray:
