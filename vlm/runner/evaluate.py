@@ -103,7 +103,13 @@ class Evaluation:
         Each process answers its part of the examples, each knows all answers; the first writes.
         """
         start = time.monotonic()
-        results = self._results(model, params, run, log, step, mesh)
+        with one_vocabulary_path(), ThreadPoolExecutor(1, 'scores') as thread:
+            # Answers become texts and scores while the device answers for the next task.
+            waiting = [
+                thread.submit(_result, evaluator, *answered, run, log, step)
+                for evaluator, *answered in self._answered(model, params, mesh)
+            ]
+            results = [future.result() for future in waiting]
         scores = [score for result in results for score in result.scores]
         scores += family_rows(scores)
         if not is_first():
@@ -125,24 +131,6 @@ class Evaluation:
         if log is not None:
             log.write(step, 'eval', {f'{s["task"]}/{s["metric"]}': s['value'] for s in scores})
         return scores
-
-    def _results(
-        self,
-        model: VisionTextModel,
-        params: Any,
-        run: RunDir,
-        log: MetricsLog | None,
-        step: int,
-        mesh: DataMesh,
-    ) -> list[TaskResult]:
-        """Of every task in turn, written down by the first process."""
-        with one_vocabulary_path(), ThreadPoolExecutor(1, 'scores') as thread:
-            # Answers become texts and scores while the device answers for the next task.
-            waiting = [
-                thread.submit(_result, evaluator, *answered, run, log, step)
-                for evaluator, *answered in self._answered(model, params, mesh)
-            ]
-            return [future.result() for future in waiting]
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
     def _evaluators(self, make_converter: Any, mesh: DataMesh) -> list[seqio.Evaluator]:

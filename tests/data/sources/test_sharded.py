@@ -111,7 +111,8 @@ def test_captions_raw_or_generated_by_score(write_lines, read, bad):
     source = Jsonl({'train': 'd.jsonl'}, transform=prefer_synthetic)
     said = {record['id']: record['caption'] for record in read(source)}
     assert said == {'0.2': 'generated', '0.5': 'raw', '0.9': 'raw', 'raw': 'raw'}
-    assert list(bad.named('unreadable_rows')) == [f'd.jsonl:{line}' for line in (5, 6, 7)]
+    # In any order: rows are read beside each other.
+    assert set(bad.named('unreadable_rows')) == {f'd.jsonl:{line}' for line in (5, 6, 7)}
 
 
 def test_reading_ahead_is_in_order_and_bounded():
