@@ -259,7 +259,8 @@ class VisionTextModel(DerivedCalls):
         Of the decoder features only the prompt is read: an answer in the batch is never seen. In a
         prefix wiring rows hold prompt and answer, so `max_decode_length` also says how many slots
         can be prompt; without it both may fill the row. A row that `vlm.decoding.check_prompts`
-        refuses gets padding alone and scores NaN.
+        refuses gets padding alone and scores NaN. With `image_rows` int32[B] there may be fewer
+        rows of images than of text, see `vlm.decoding.prompts.prefill`.
         """
         prefilled = prefill(self.module.bind({'params': params}), batch, max_decode_length)
         length = max_decode_length or batch['decoder_input_tokens'].shape[1]

@@ -23,8 +23,8 @@ def batch_of(images: list[int], masks: list[bool] | None = None) -> dict[str, np
 def test_repetitions_beside_each_other_are_left_out():
     batch = batch_of([7, 7, 9, 9, 9, 7])
     found = each_image_once(batch, 4)
-    assert found['images'][:, 0, -1, -1, -1].tolist() == [7, 9, 7, 0]
-    assert found['image_mask'].tolist() == [[True], [True], [True], [False]]
+    assert found['images'][:, 0, -1, -1, -1].tolist() == [7, 9, 7]
+    assert found['image_mask'].tolist() == [[True], [True], [True]]
     assert found['image_rows'].tolist() == [0, 0, 1, 1, 1, 2]
     assert found['image_rows'].dtype == np.int32
     assert found['text'].tolist() == [*range(6)]
@@ -58,7 +58,8 @@ class _Grey(VisionTextModel):
     ('greys', 'shown'),
     [
         ([3] * 8 + [5] * 8 + [9] * 5, [2]),
-        ([3] * 5 + [5] * 5 + [7] * 6 + [9] * 16, [4]),
+        ([3] * 5 + [5] * 5 + [7] * 6 + [9] * 16, [16]),
+        ([3] * 20, [2]),
         # Every image another: nor is a program made for the few rows of the last batch.
         ([*range(16), 16], [16]),
         ([3] * 16 + [*range(16)], [2, 16]),

@@ -13,6 +13,7 @@ from rich.table import Table
 from vlm.data.bad_data import bad_data
 from vlm.data.features import output_features
 from vlm.data.tasks import spec_of
+from vlm.data.vocabularies import one_vocabulary_path
 from vlm.decoding import DecodingConfig
 from vlm.errors import UserError
 from vlm.nn.stacks import to_layout
@@ -173,7 +174,8 @@ def infer(flags: GinFlags, run_dir: str, task: str, split: str, output: str | No
                 answers.append(row)
                 bar.update(len(answers), {})
         target = Path(output) if output else session.run.inference / f'{task}-{split}.jsonl'
-        rows = result_rows(spec, known, answers)
+        with one_vocabulary_path():
+            rows = result_rows(spec, known, answers)
         session.run.write_lines(target, rows)
         sent = write_submission(spec, rows, session.run, submission_path(target))
     _tell_bad_data()

@@ -35,8 +35,8 @@ def compilation_cache(enabled: bool = True) -> None:
 def run_once_options() -> dict[str, int]:
     """Options for `jax.jit` of a program that is called once: less time in the compiler.
 
-    For the CPU alone, where the program that draws the demo's parameters takes half the time and
-    draws the same bits. Other backends need not know them.
+    For the CPU alone, where the program that draws the demo's parameters took half the time and
+    drew the same bits. Other backends need not know them.
     """
     return {'xla_backend_optimization_level': 1} if jax.default_backend() == 'cpu' else {}
 

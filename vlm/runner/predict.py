@@ -12,10 +12,10 @@ from vlm.decoding import DecodingConfig, check_prompts
 from vlm.errors import UNANSWERED
 from vlm.model import VisionTextModel
 from vlm.runner.mesh import DataMesh
-from vlm.runner.shared_images import each_image_once
+from vlm.runner.shared_images import IMAGES, each_image_once
 from vlm.vocab import EOS_ID, escape
 
-SHARES = (8, 4)  # rows of text to one of images
+SHARE = 8  # rows of text to one of images; with fewer a program of its own seldom pays
 OnBatch = Callable[[int], None]
 Rows = Mapping[str, np.ndarray]
 
@@ -23,9 +23,8 @@ Rows = Mapping[str, np.ndarray]
 class BatchPredictor:
     """Answers in batches of one shape, so that prediction is compiled once.
 
-    Questions about one image that follow each other have it encoded once, where the first batch
-    shows no more than an eighth or a fourth as many images as it has rows: one other shape a data
-    set.
+    Questions about one image that follow each other have it encoded once, where the first batch of
+    a data set shows no more than an eighth as many images as it has rows: the one other shape.
 
     Args:
       model: the model.
@@ -57,8 +56,8 @@ class BatchPredictor:
         self._answer_length = answer_length
         # Processes would have to agree on the shape of every batch.
         alone = mesh.reader.num_shards == 1
-        rooms = [batch_size // share for share in SHARES if alone]
-        self._rooms = [room for room in rooms if room and room % mesh.batch_shards == 0]
+        few = batch_size // SHARE
+        self._few_images = few if alone and few % mesh.batch_shards == 0 else 0
 
         if labels is not None:
             self._predict = _LabelPrediction(model, labels, answer_length, mesh)
@@ -83,11 +82,12 @@ class BatchPredictor:
 
         Raises `UserError` for rows that hold several prompts, or one that is too long.
         """
-        start, rooms = 0, self._rooms
+        start, few = 0, self._few_images
         for batch, told in self._own_batches(dataset):
-            batch, room = _shared(batch, rooms)
-            if not start:  # later batches get no shape of their own
-                rooms = room
+            shared = _shared(batch, few) if few else None
+            if shared is None and not start:
+                few = 0  # a last batch of few rows is no reason to compile
+            batch = shared or batch
             rng = jax.random.fold_in(jax.random.key(0), start)
             sent = self._mesh.put(batch), self._mesh.put(told)
             answers, told = jax.device_get(self._predict(params, *sent, rng))
@@ -129,12 +129,10 @@ class BatchPredictor:
             current = following
 
 
-def _shared(batch: Rows, rooms: Sequence[int]) -> tuple[Rows, Sequence[int]]:
-    """The batch with its images in the first of the rooms that suffices, and that room, if any."""
-    for room in rooms:
-        if (shared := each_image_once(batch, room)) is not None:
-            return shared, [room]
-    return batch, []
+def _shared(batch: Rows, few: int) -> Rows | None:
+    """The batch with `few` rows of images, None where it shows more."""
+    shared = each_image_once(batch, few)
+    return shared and {**shared, **{name: _filled(shared[name], few) for name in IMAGES}}
 
 
 def _filled(rows: np.ndarray, size: int, value: int = 0) -> np.ndarray:

@@ -8,26 +8,23 @@ Rows = Mapping[str, np.ndarray]
 IMAGES = ('images', 'image_mask')
 
 
-def each_image_once(batch: Rows, room: int) -> Rows | None:
+def each_image_once(batch: Rows, most: int) -> Rows | None:
     """The batch without the repetitions of rows beside each other that show the same images.
 
     Args:
       batch: `images` uint8[B, N, H, W, 3], `image_mask` bool[B, N] and features of the text.
-      room: for how many rows of images.
+      most: how many rows of images may be left.
 
     Returns:
-      The batch with `images` and `image_mask` of `room` rows, filled up with zeros, and
-      `image_rows` int32[B], which of them each row of text is about. None where `room` does not
-      suffice.
+      The batch with `images` and `image_mask` of U <= `most` rows, and `image_rows` int32[B], which
+      of them each row of text is about. None where more than `most` differ.
     """
     firsts = [0]
     for row in range(1, len(batch['images'])):
         if not all(np.array_equal(batch[name][row], batch[name][row - 1]) for name in IMAGES):
             firsts.append(row)
-        if len(firsts) > room:
+        if len(firsts) > most:
             return None
-    kept = {name: np.zeros((room, *batch[name].shape[1:]), batch[name].dtype) for name in IMAGES}
-    for name, rows in kept.items():
-        rows[: len(firsts)] = batch[name][firsts]
     rows = np.searchsorted(firsts, np.arange(len(batch['images'])), side='right') - 1
+    kept = {name: batch[name][firsts] for name in IMAGES}
     return {**batch, **kept, 'image_rows': rows.astype(np.int32)}

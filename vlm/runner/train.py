@@ -148,8 +148,9 @@ class Trainer:
         with concurrent.futures.ThreadPoolExecutor(2) as threads:
             # The first examples take seconds to read, and each program seconds to compile.
             first = threads.submit(next, fed)
-            compiled = threads.submit(self._compiled_steps, start, mesh, rng, first)
-            state = self._first_state(run, checkpoints, mesh)
+            planned = self.planned_state(mesh)
+            compiled = threads.submit(self._compiled_steps, start, planned, mesh, rng, first)
+            state = self._first_state(run, checkpoints, planned, mesh)
             step_fn_of = compiled.result()
             batch = first.result()
         meter = self._meter(run, log, mesh, state, batch)
@@ -176,20 +177,24 @@ class Trainer:
         return Training(state, *meter.totals(), stop.stopped_by)
 
     def _compiled_steps(
-        self, start: int, mesh: DataMesh, rng: Array, first: concurrent.futures.Future
+        self,
+        start: int,
+        planned: TrainState,
+        mesh: DataMesh,
+        rng: Array,
+        first: concurrent.futures.Future,
     ) -> Callable[[int], StepFn]:
         """The function of each step, that of step `start` compiled; fails as `first` has."""
-        state = self.planned_state(mesh)
         step_fn_of = make_train_steps(
             self.model,
             self.optimizer.transformation(frozen_parameters(self.model)),
             self.optimizer,
             self.seed,
             self.num_microbatches,
-            functools.partial(mesh.jit, out_shardings=(shardings_of(state), mesh.replicated)),
+            functools.partial(mesh.jit, out_shardings=(shardings_of(planned), mesh.replicated)),
         )
         if start < self.total_steps:
-            lowered = step_fn_of(start).lower(state, self.planned_batch(mesh), rng)
+            lowered = step_fn_of(start).lower(planned, self.planned_batch(mesh), rng)
             if first.done():  # a mistake in the data is told before all that
                 first.result()
             lowered.compile()
@@ -224,9 +229,10 @@ class Trainer:
             and step < self.total_steps
         )
 
-    def _first_state(self, run: RunDir, checkpoints: Checkpoints, mesh: DataMesh) -> TrainState:
+    def _first_state(
+        self, run: RunDir, checkpoints: Checkpoints, planned: TrainState, mesh: DataMesh
+    ) -> TrainState:
         """What training goes on from: the latest checkpoint or, in a new run, new parameters."""
-        planned = self.planned_state(mesh)
         if checkpoints.latest_step:
             return restore_state(checkpoints, run, planned, self.state_of)
         places = shardings_of(planned)
