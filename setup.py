@@ -99,6 +99,6 @@ setup(
         'test': TEST,
         'video': VIDEO,
     },
-    entry_points={'console_scripts': ['vlm = vlm.cli:main']},
+    entry_points={'console_scripts': ['vlm = vlm.cli:console_script']},
     zip_safe=False,
 )

@@ -96,6 +96,26 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, '-c', program], check=True, capture_output=True)
 
 
+INTERRUPTED = """
+import threading, time
+from vlm import cli
+
+def interrupted(arguments):
+    threading.Thread(target=time.sleep, args=[120]).start()
+    print('so far', end='')
+    raise KeyboardInterrupt
+
+cli._dispatch = interrupted
+cli.console_script()
+"""
+
+
+def test_an_interrupted_command_does_not_wait_for_its_threads():
+    ended = subprocess.run([sys.executable, '-c', INTERRUPTED], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (130, b'so far')
+    assert ended.stderr == b'vlm: interrupted.\n'
+
+
 MY_TASKS = """
 from vlm.data.sources import RecordSource
 from vlm.errors import UserError

@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from vlm.errors import UserError, nearest
 
@@ -15,6 +17,21 @@ configuration (T5X's flags, all repeatable):
   --gin.NAME=VALUE          set a macro or a binding, e.g. --gin.TRAIN_STEPS=500
                             text needs quotes of its own: --gin.MODEL_DIR="'my_run'"
 """
+
+
+def console_script() -> NoReturn:
+    """The console command: `main`, then the end of the process.
+
+    Python would wait for a thread that is compiling, which nothing interrupts and nobody needs.
+    """
+    status = main()
+    own = threading.main_thread()
+    busy = any(not thread.daemon for thread in threading.enumerate() if thread is not own)
+    if status in (2, 130) and busy:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -273,4 +290,4 @@ def _no_gin(flags: 'GinFlags', command: str) -> None:  # noqa: F821
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    console_script()

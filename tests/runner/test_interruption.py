@@ -5,11 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
 import pytest
 
+from vlm.errors import UserError
 from vlm.nn.flexivit import resample_positions
 from vlm.runner.checkpoints import latest_step, restore_params
 from vlm.runner.logs import MetricsLog
@@ -109,6 +111,32 @@ def test_a_log_goes_on_where_the_checkpoint_stands_even_after_half_a_line(tmp_pa
     log.write(15, 'train', {'loss': 0.5})
     log.close()
     assert train_rows(tmp_path) == [(5, 5.0), (10, 10.0), (15, 0.5)]
+
+
+def _interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def _no_folder(*arguments):
+    raise UserError('there is no folder photos')
+    yield
+
+
+@pytest.mark.parametrize(
+    ('where', 'failing', 'status'),
+    [('Trainer._first_state', _interrupted, 130), ('feed', _no_folder, 2)],
+)
+def test_an_early_end_does_not_wait_for_the_compiler(
+    vlm, tmp_path, monkeypatch, where, failing, status
+):
+    told, compiled = threading.Event(), []
+    monkeypatch.setattr(f'vlm.runner.train.{where}', failing)
+    monkeypatch.setattr(
+        'vlm.runner.train.Trainer._compiled_steps', lambda *_: compiled.append(told.wait(60))
+    )
+    assert vlm('train', run_dir=tmp_path / 'run', evaluated=False) == status
+    assert not compiled
+    told.set()
 
 
 @pytest.mark.slow

@@ -145,14 +145,17 @@ class Trainer:
     ) -> Training:
         fed = feed(batches, mesh.put, self.dataset.task_names())
         rng = jax.random.key(self.seed + 1)
-        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        threads = concurrent.futures.ThreadPoolExecutor(2)
+        try:
             # The first examples take seconds to read, and each program seconds to compile.
             first = threads.submit(next, fed)
             planned = self.planned_state(mesh)
-            compiled = threads.submit(self._compiled_steps, start, planned, mesh, rng, first)
+            compiled = threads.submit(self._compiled_steps, start, planned, mesh, rng)
             state = self._first_state(run, checkpoints, planned, mesh)
-            step_fn_of = compiled.result()
-            batch = first.result()
+            step_fn_of, batch = _results(compiled, first)
+        finally:
+            # Nothing interrupts a compiler: neither Ctrl-C nor a mistake in the data waits for it.
+            threads.shutdown(wait=False, cancel_futures=True)
         meter = self._meter(run, log, mesh, state, batch)
         with ProgressBar('train', self.total_steps, start) as bar, Interruption() as stop:
             for step in range(start, self.total_steps):
@@ -177,14 +180,9 @@ class Trainer:
         return Training(state, *meter.totals(), stop.stopped_by)
 
     def _compiled_steps(
-        self,
-        start: int,
-        planned: TrainState,
-        mesh: DataMesh,
-        rng: Array,
-        first: concurrent.futures.Future,
+        self, start: int, planned: TrainState, mesh: DataMesh, rng: Array
     ) -> Callable[[int], StepFn]:
-        """The function of each step, that of step `start` compiled; fails as `first` has."""
+        """The function of each step, that of step `start` compiled."""
         step_fn_of = make_train_steps(
             self.model,
             self.optimizer.transformation(frozen_parameters(self.model)),
@@ -194,10 +192,7 @@ class Trainer:
             functools.partial(mesh.jit, out_shardings=(shardings_of(planned), mesh.replicated)),
         )
         if start < self.total_steps:
-            lowered = step_fn_of(start).lower(planned, self.planned_batch(mesh), rng)
-            if first.done():  # a mistake in the data is told before all that
-                first.result()
-            lowered.compile()
+            step_fn_of(start).lower(planned, self.planned_batch(mesh), rng).compile()
         return step_fn_of
 
     def _meter(
@@ -279,3 +274,11 @@ class Trainer:
         """The state of a run that begins with these parameters."""
         optimizer = self.optimizer.transformation(frozen_parameters(self.model))
         return TrainState.create(params, optimizer, self.optimizer.ema_decay is not None)
+
+
+def _results(*futures: concurrent.futures.Future) -> list[Any]:
+    """What all of them return, or at once what the first of them to fail raises."""
+    done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+    for future in done:
+        future.result()
+    return [future.result() for future in futures]
