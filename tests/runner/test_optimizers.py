@@ -1,9 +1,12 @@
 """Optimizers: which parameters Muon takes, and what an update of each kind is."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from optax import contrib
 
 from vlm.runner.optimizers import matrix_axes, muon, warmup_cosine, warmup_stable_decay
 
@@ -61,6 +64,22 @@ def test_a_step_is_orthogonal_for_matrices_and_adam_s_for_the_rest():
     bias = updates['vision']['layers']['mlp']['bias']
     wanted = -0.05 * (0.09 / 0.19 + 1) * np.sign(grads['vision']['layers']['mlp']['bias'])
     np.testing.assert_allclose(bias, wanted, rtol=1e-4)
+
+
+def test_iterations_in_a_loop_are_those_of_optax_by_default():
+    params = some_params()
+    grads = jax.tree.map(lambda p: jnp.sin(7 * p) + 0.1, params)
+    default = contrib.muon(
+        lambda step: 0.5,
+        adam_b2=0.99,
+        adam_learning_rate=lambda step: 0.15,
+        muon_weight_dimension_numbers=matrix_axes,
+    )
+    found, wanted = (
+        optimizer.update(grads, optimizer.init(params), params)[0]
+        for optimizer in (muon(lambda step: 0.5), default)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), found, wanted)
 
 
 @pytest.mark.parametrize('momentum, forgets', [(0.0, True), (0.5, False)])

@@ -22,6 +22,9 @@ from vlm.runner.state import path_name
 
 Schedule = Callable[[Any], Any]
 
+# Of x, x**3 and x**5 in an iteration of Muon (Jordan 2024).
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -140,6 +143,8 @@ def muon(
     """
     return contrib.muon(
         learning_rate,
+        # Five iterations as ever; given a row for each they are a loop, which is compiled sooner.
+        ns_coeffs=(NEWTON_SCHULZ,) * 5,
         weight_decay=weight_decay,
         beta=momentum,
         adam_b2=adam_b2,
