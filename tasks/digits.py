@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,22 +25,26 @@ def _scenes(split: str, kind: str):
     return digits.read_scenes(split, COUNTS[split], kind)
 
 
-STRIPS = functools.partial(_scenes, kind='strip')
-SCATTERED = functools.partial(_scenes, kind='scattered')
+def _source(kind: str, counts: Mapping[str, int] = COUNTS) -> RecordSource:
+    # No scene has to do with the one before it.
+    return RecordSource(functools.partial(_scenes, kind=kind), counts, random_order=True)
 
 
-OCR = add_ocr_task('digits_ocr', RecordSource(STRIPS, COUNTS))
-STRIP_SPOT = add_spotting_task('digits_strip_spot', RecordSource(STRIPS, COUNTS), codec=CODEC)
+STRIPS = _source('strip')
+SCATTERED = _source('scattered')
+
+OCR = add_ocr_task('digits_ocr', STRIPS)
+STRIP_SPOT = add_spotting_task('digits_strip_spot', STRIPS, codec=CODEC)
 DETECT = add_detection_task(
     'digits_detect',
-    RecordSource(SCATTERED, COUNTS),
+    SCATTERED,
     labels=LABELS,
     absent=1,
     labelled=False,
     codec=CODEC,
 )
-SCATTERED_OCR = add_ocr_task('digits_scattered_ocr', RecordSource(SCATTERED, COUNTS))
-COUNT = add_counting_task('digits_count', RecordSource(SCATTERED, COUNTS), things='digits')
+SCATTERED_OCR = add_ocr_task('digits_scattered_ocr', SCATTERED)
+COUNT = add_counting_task('digits_count', SCATTERED, things='digits')
 
 # In training 'none' is asked for less: it is the safest answer until a model knows where to look,
 # and one that is right a third of the time is never left.
@@ -59,7 +64,7 @@ STRIP_SPOT_FEW = dataclasses.replace(STRIP_SPOT, read=_read_few_spots)
 _TRAIN = {'train': COUNTS['train']}
 add_group(
     'digits_scattered_all',
-    RecordSource(SCATTERED, _TRAIN),
+    _source('scattered', _TRAIN),
     [DETECT_PRESENT, SCATTERED_OCR, COUNT],
 )
-add_group('digits_strip_all', RecordSource(STRIPS, _TRAIN), [OCR, STRIP_SPOT_FEW])
+add_group('digits_strip_all', _source('strip', _TRAIN), [OCR, STRIP_SPOT_FEW])

@@ -10,8 +10,9 @@ from vlm.tasks.captioning import add_captioning_task
 from vlm.tasks.locca import add_aref_task, add_cap_task, add_gcap_task
 from vlm.tasks.vqa import add_vqa_task
 
-SOURCE = RecordSource(easy_vqa.read_images, {'train': 4000, 'test': 1000})
-TRAIN = RecordSource(easy_vqa.read_images, {'train': 4000})
+# What its pictures show was drawn at random, one after the other.
+SOURCE = RecordSource(easy_vqa.read_images, {'train': 4000, 'test': 1000}, random_order=True)
+TRAIN = RecordSource(easy_vqa.read_images, {'train': 4000}, random_order=True)
 
 # One level a pixel.
 CODEC = BoxCodec(levels=65)

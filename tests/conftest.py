@@ -147,10 +147,16 @@ def new_task(vocabulary):
 
     names = []
 
-    def make(add: Callable, records: Sequence[dict], *args: Any, **options: Any) -> str:
+    def make(
+        add: Callable,
+        records: Sequence[dict],
+        *args: Any,
+        random_order: bool = False,
+        **options: Any,
+    ) -> str:
         name = f'a_test_task_{len(names)}'
         names.append(name)
-        source = RecordSource(lambda split: iter(records), {'train': len(records)})
+        source = RecordSource(lambda split: iter(records), {'train': len(records)}, random_order)
         add(name, source, *args, **options)
         return name
 

@@ -157,3 +157,13 @@ def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'easy_vqa', None)
     with pytest.raises(UserError, match='pip install easy-vqa'):
         easy_vqa._stored.__wrapped__('train')
+
+
+def test_pictures_come_in_random_order(split):
+    shown = np.array([record['caption'].split()[1:] for record in easy_vqa.read_images(split)])
+    for words in shown.T:
+        shares = np.unique(words, return_counts=True)[1] / len(words)
+        # How often two neighbours agree, where no picture has to do with the one before it.
+        expected = (shares**2).sum()
+        spread = (expected * (1 - expected) / len(words)) ** 0.5
+        assert (words[1:] == words[:-1]).mean() == pytest.approx(expected, abs=4 * spread)

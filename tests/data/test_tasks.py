@@ -73,6 +73,18 @@ def test_names_are_unique(new_task):
     assert spec_of(name).prompt == 'what?'
 
 
+@pytest.mark.parametrize('random_order', [False, True])
+def test_records_in_random_order_are_drawn_from_no_buffer(new_task, random_order):
+    records = [{**RECORD, 'id': str(number)} for number in range(50)]
+    name = new_task(add_task, records, read, 'what?', random_order=random_order)
+    lengths = {'images': 1, 'inputs': 8, 'targets': 8}
+    data = seqio.TaskRegistry.get(name).get_dataset(lengths, 'train', seed=0, num_epochs=2)
+    found = [json.loads(each['meta'])['id'] for each in data.as_numpy_iterator()]
+    as_they_come = [record['id'] for record in records] * 2
+    assert sorted(found) == sorted(as_they_come)
+    assert (found == as_they_come) == random_order
+
+
 def test_a_group_asks_what_its_members_ask_in_their_words(new_task, dataset, vocabulary):
     def read_blue(record, prompt, rng):
         return [Pair(prompt, 'blue')]

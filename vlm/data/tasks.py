@@ -159,6 +159,9 @@ def _register(
         output_features=output_features(),
         postprocess_fn=postprocess,
         metric_fns=list(metrics),
+        shuffle_buffer_size=(
+            None if source.performs_internal_shuffling else seqio.SHUFFLE_BUFFER_SIZE
+        ),
     )
 
 

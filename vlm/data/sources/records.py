@@ -29,15 +29,26 @@ class RecordSource(seqio.DataSource):
       read: `read(split)` yields records (see `vlm.data.examples`), in the same order every time. It
         runs when the data is first read, never at registration.
       splits: the names of the splits and how many records each has (None if unknown).
+      random_order: the records come in random order as they are: training reads them as they come,
+        in the same order in every pass, and no thousand of them are made before the first is used.
 
     Elements are `{'id', 'images': string[n], 'record'}`; `record` is the other fields as JSON.
     """
 
-    def __init__(self, read: Callable[[str], Iterable[Record]], splits: Mapping[str, int | None]):
+    def __init__(
+        self,
+        read: Callable[[str], Iterable[Record]],
+        splits: Mapping[str, int | None],
+        random_order: bool = False,
+    ):
         self._read = read
         known = {split: count for split, count in splits.items() if count is not None}
         counts = known if len(known) == len(splits) else None
-        super().__init__(splits=tuple(splits), num_input_examples=counts)
+        super().__init__(
+            splits=tuple(splits),
+            num_input_examples=counts,
+            performs_internal_shuffling=random_order,
+        )
 
     @property
     def supports_arbitrary_sharding(self) -> bool:
