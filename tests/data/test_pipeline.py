@@ -84,7 +84,7 @@ def test_images_stay_encoded_until_the_converter(new_task, dataset, convert, mon
         return load(*args, **options)
 
     monkeypatch.setattr(converter, 'load_image', counting)
-    name = new_task(add_vqa_task, [record('a', 3), record('b', 3)])
+    name = new_task(add_vqa_task, [record(each, 1) for each in 'abcdef'])
     examples = dataset(name, shuffle=True)
     spec = examples.element_spec
     assert (spec['images'].dtype, spec['images'].shape.as_list()) == (tf.string, [None])

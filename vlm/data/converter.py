@@ -109,6 +109,7 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         self._max_pixels = max_pixels
         self._frame = frame or image_frame()
         self._form = form or prompt_form()
+        self._decoded: tuple[bytes | None, np.ndarray | None] = (None, None)  # the last image
         if wiring == 'fusion_encoder' and self._form != PLAIN:
             raise UserError(
                 'prompts.prompt_form is for the wirings decoder_prefix and prefix_lm; in '
@@ -198,21 +199,28 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         images = np.zeros((count, *self._frame.size, 3), np.uint8)
         mask = np.zeros((count,), bool)
         for i, tagged in enumerate(files[:count]):
-            _, name, data = read_tag(tagged)
             try:
-                images[i] = load_image(
-                    data,
-                    self._frame.size,
-                    resize_mode=self._frame.resize,
-                    filter=self._frame.filter,
-                    max_pixels=self._max_pixels,
-                    apply_exif=self._frame.apply_exif,
-                    reduced_jpeg=self._frame.reduced_jpeg,
-                )
+                images[i] = self._pixels(tagged)
                 mask[i] = True
             except ImageError as error:
-                bad_data.add('undecodable_images', name, str(error))
+                bad_data.add('undecodable_images', read_tag(tagged)[1], str(error))
         return images, mask
+
+    def _pixels(self, tagged: bytes) -> np.ndarray:
+        """The decoded image, uint8[H, W, 3]: once for questions about it that follow each other."""
+        last, pixels = self._decoded
+        if tagged != last:
+            pixels = load_image(
+                read_tag(tagged)[2],
+                self._frame.size,
+                resize_mode=self._frame.resize,
+                filter=self._frame.filter,
+                max_pixels=self._max_pixels,
+                apply_exif=self._frame.apply_exif,
+                reduced_jpeg=self._frame.reduced_jpeg,
+            )
+            self._decoded = tagged, pixels
+        return pixels
 
 
 def _name(files: np.ndarray) -> np.ndarray:

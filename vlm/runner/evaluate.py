@@ -1,5 +1,6 @@
 """Evaluation: SeqIO's Evaluator over every task, scores with the prompt that made them."""
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -133,10 +134,16 @@ class Evaluation:
         return scores
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  (one evaluation object lives as long as the run)
-    def _evaluators(self, make_converter: Any, mesh: DataMesh) -> list[seqio.Evaluator]:
-        """SeqIO's, one a task: each is scored as soon as its own answers are there."""
-        return [
-            seqio.Evaluator(
+    def _evaluators(self, make_converter: Any, mesh: DataMesh) -> list[Future]:
+        """SeqIO's, one a task: each is scored as soon as its own answers are there.
+
+        An evaluator reads its examples when it is made. That is done in a thread, one after the
+        other, while the device answers for those that are there.
+        """
+        thread = ThreadPoolExecutor(1, 'examples')
+        evaluators = [
+            thread.submit(
+                seqio.Evaluator,
                 name,
                 feature_converter=OwnPart(make_converter(pack=False), mesh.reader),
                 eval_split=self.split,
@@ -146,22 +153,28 @@ class Evaluation:
             for name in self.task_names()
             if seqio.get_mixture_or_task(name).metric_fns
         ]
+        thread.shutdown(wait=False)
+        return evaluators
 
     def _answered(
         self, model: VisionTextModel, params: Any, mesh: DataMesh
     ) -> Iterator[tuple[seqio.Evaluator, Future, Sequence[np.ndarray]]]:
         """Each task's evaluator, its metric values in the making, and its answers' ids."""
         evaluators = self._evaluators(model.FEATURE_CONVERTER_CLS, mesh)
-        total = sum(len(ds) for e in evaluators for ds in e.cached_task_datasets.values())
         done = 0
-        with ProgressBar('evaluate', total) as bar:
+        with ProgressBar('evaluate', None) as bar, _cancelled_on_error(evaluators):
 
             def advance(count: int) -> None:
                 nonlocal done
                 done += count
-                bar.update(done, {})
+                unread = sum(not future.done() for future in evaluators)
+                if unread:
+                    bar.update(done, {'tasks to be read': float(unread)})
+                else:
+                    bar.update(done, {}, total=_number_of_examples(evaluators))
 
-            for evaluator in evaluators:
+            for future in evaluators:
+                evaluator = future.result()
                 (task,) = evaluator.eval_tasks
                 predictor = self._predictor(model, mesh, tuple(spec_of(task.name).labels))
 
@@ -193,6 +206,23 @@ class Evaluation:
 
     def __hash__(self) -> int:
         return id(self)
+
+
+@contextlib.contextmanager
+def _cancelled_on_error(futures: Sequence[Future]) -> Iterator[None]:
+    """Within it an error also ends what nobody will wait for any more."""
+    try:
+        yield
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+
+
+def _number_of_examples(evaluators: Sequence[Future]) -> int:
+    """Of all of them, which have been read."""
+    read = [future.result() for future in evaluators]
+    return sum(len(ds) for each in read for ds in each.cached_task_datasets.values())
 
 
 def _result(

@@ -24,7 +24,7 @@ TIMES = len('0:00:00 left 0:00:00')
 class ProgressBar:
     """Progress over `total` units from `start` on; `update` also takes the numbers to show.
 
-    `total` is None where nobody knows how many there are.
+    `total` is None where nobody knows how many there are, or not yet: `update` can tell it.
     """
 
     def __init__(self, title: str, total: int | None, start: int = 0):
@@ -53,13 +53,17 @@ class ProgressBar:
             )
         return self
 
-    def update(self, done: int, numbers: Mapping[str, float] | None = None) -> None:
-        """Shows that `done` units are behind."""
+    def update(
+        self, done: int, numbers: Mapping[str, float] | None = None, total: int | None = None
+    ) -> None:
+        """Shows that `done` units are behind, of `total` if that is given."""
         self._done = done
+        if total is not None:
+            self._total = total
         words = [f'{k} {v:.4g}' for k, v in (numbers or {}).items()]
         if self._bar is not None:
             changes = {} if numbers is None else {'numbers': '  '.join(self._fitting(words))}
-            self._bar.update(self._task, completed=done, **changes)
+            self._bar.update(self._task, completed=done, total=self._total, **changes)
         elif numbers is not None and time.monotonic() - self._printed > PLAIN_PERIOD:
             self._printed = time.monotonic()
             line = self._plain_line('  '.join(words))

@@ -18,6 +18,7 @@ import tensorflow as tf
 from vlm.data.frames import image_frame
 from vlm.data.prompts import prompt_form, template
 from vlm.data.tasks import declared, spec_of
+from vlm.data.threads import leave_cores_to_steps
 from vlm.data.vocabularies import task_vocabulary
 from vlm.errors import UserError
 from vlm.runner import config
@@ -70,6 +71,8 @@ def open_session(flags: config.GinFlags, model_dir: str | None = None) -> Sessio
     """
     # TensorFlow only reads data here; left alone it would take the accelerator's memory.
     tf.config.set_visible_devices([], 'GPU')
+    if jax.default_backend() == 'cpu':
+        leave_cores_to_steps()
     if model_dir is not None:
         run = RunDir.existing(model_dir)
         own = [f'MODEL_DIR = {str(run.path)!r}', f'VOCABULARY = {str(run.vocabulary)!r}']

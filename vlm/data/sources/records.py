@@ -9,7 +9,8 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.examples import Record
-from vlm.data.sources.seekable import Kept, seekable_dataset, untuned
+from vlm.data.sources.seekable import Kept, seekable_dataset
+from vlm.data.threads import untuned
 
 SIGNATURE = {
     'id': tf.TensorSpec((), tf.string),

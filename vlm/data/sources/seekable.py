@@ -52,18 +52,6 @@ def seekable_dataset(
     return key.flat_map(read)
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """`dataset`, and every pipeline made of it, without tf.data's search for better parallelism.
-
-    As many calls are made at once as there are cores, at most 16, and Python gains nothing from
-    more. The search takes a core for seconds again and again, and whoever lets go of an iterator
-    waits until it has come to its end: at the end of a training run for a minute.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
 def _new_key() -> bytes:
     return uuid.uuid4().bytes
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 from vlm.data.bad_data import bad_data
 from vlm.data.examples import Record
 from vlm.data.sources.records import SIGNATURE, RecordSource, as_element
-from vlm.data.sources.seekable import seekable_dataset, untuned
+from vlm.data.sources.seekable import seekable_dataset
+from vlm.data.threads import untuned
 from vlm.errors import unknown_name
 
 Transform = Callable[[Record], Record]
