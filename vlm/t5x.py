@@ -6,6 +6,7 @@ beside this package and what differs from `vlm train`.
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -239,7 +240,17 @@ def initial_checkpoint(path: str | None) -> str:
             't5x/finetune.gin needs INITIAL_CHECKPOINT_PATH, a folder checkpoint_STEP of T5X '
             'or of `vlm export RUN --format t5x`. From scratch: t5x/pretrain.gin.'
         )
-    return path
+    return absolute_path(path)
+
+
+def absolute_path(path: str | Sequence[str]) -> str | list[str]:
+    """MODEL_DIR or CHECKPOINT_PATH from the root on: T5X hands them to Orbax, which takes no other.
+
+    Addresses such as `gs://bucket/folder` stay, and so does the empty list, T5X's for none.
+    """
+    if not isinstance(path, str):
+        return [absolute_path(each) for each in path]
+    return path if '://' in path else os.path.abspath(path)
 
 
 def eval_period(period: int | None, total_steps: int, checkpoint_period: int) -> int:

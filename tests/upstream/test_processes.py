@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def t5x(folder):
-    """`t5x('train', MODEL_DIR='run')`: a process of T5X's with the gin file of that mode."""
+    """`t5x('train', 'pretrain', MODEL_DIR='run')`: a process of T5X's in `folder`."""
 
     def run(mode, file, *extra, devices=1, **macros):
         flags = [*extra, *(f'--gin.{name}={value!r}' for name, value in macros.items())]
@@ -89,8 +89,8 @@ def t5x(folder):
 @pytest.fixture(scope='module')
 def trained(t5x, folder):
     """T5X's model directory after 30 steps and, another process, 30 more."""
-    t5x('train', 'pretrain', MODEL_DIR=str(folder / 't5x_run'))
-    t5x('train', 'pretrain', MODEL_DIR=str(folder / 't5x_run'), TRAIN_STEPS=60)
+    t5x('train', 'pretrain', MODEL_DIR='t5x_run')
+    t5x('train', 'pretrain', MODEL_DIR='t5x_run', TRAIN_STEPS=60)
     return folder / 't5x_run'
 
 
@@ -129,11 +129,11 @@ def test_training_goes_on_and_a_frozen_encoder_stays(trained):
     assert not any('vision' in name for name in state)
 
 
-def inferred(t5x, trained, folder, mode, *extra, **options):
+def inferred(t5x, folder, mode, *extra, **options):
     """What `t5x.infer` in this mode wrote of the last checkpoint, by the examples' ids."""
     options |= {'EVAL_MIXTURE_OR_TASK_NAME': TASK, 'EVAL_BATCH_SIZE': 100}
     t5x('infer', 'infer', f'--gin.infer.mode={mode!r}', *extra,
-        CHECKPOINT_PATH=str(trained / 'checkpoint_60'), INFER_OUTPUT_DIR=str(folder / mode),
+        CHECKPOINT_PATH='t5x_run/checkpoint_60', INFER_OUTPUT_DIR=mode,
         **options)  # fmt: skip
     rows = rows_of(folder / mode / f'{TASK}-{mode}.jsonl-00000-of-00001')
     found = {json.loads(row['inputs']['meta'])['id']: row for row in rows}
@@ -141,8 +141,8 @@ def inferred(t5x, trained, folder, mode, *extra, **options):
     return found
 
 
-def test_both_engines_infer_the_same_answers_and_keep_ids(t5x, trained, imported, folder):
-    rows = inferred(t5x, trained, folder, 'predict_with_aux')
+def test_both_engines_infer_the_same_answers_and_keep_ids(t5x, imported, folder):
+    rows = inferred(t5x, folder, 'predict_with_aux')
     assert main(['infer', str(imported), '--task', TASK, f'--output={folder / "ours.jsonl"}']) == 0
     ours = {row['id']: row['prediction'] for row in rows_of(folder / 'ours.jsonl')}
     theirs = {name: row['prediction'].strip() for name, row in rows.items()}
@@ -152,9 +152,9 @@ def test_both_engines_infer_the_same_answers_and_keep_ids(t5x, trained, imported
     assert max(scores) < 0 and len(set(scores)) > 1
 
 
-def test_scores_of_two_partitions_are_those_of_our_model(t5x, trained, imported, folder):
+def test_scores_of_two_partitions_are_those_of_our_model(t5x, imported, folder):
     two = '--gin.PjitPartitioner.num_partitions=2'
-    rows = inferred(t5x, trained, folder, 'score', two, devices=2)
+    rows = inferred(t5x, folder, 'score', two, devices=2)
     trainer = open_session(GinFlags(), str(imported)).trainer
     data = dataclasses.replace(
         trainer.dataset, mixture_or_task_name=TASK, split='test', shuffle=False,
@@ -171,8 +171,8 @@ def test_scores_of_two_partitions_are_those_of_our_model(t5x, trained, imported,
 
 
 def test_finetuning_goes_on_from_what_we_export(t5x, exported, folder):
-    t5x('train', 'finetune', MODEL_DIR=str(folder / 'tuned'), TRAIN_STEPS=64,
-        INITIAL_CHECKPOINT_PATH=str(exported))  # fmt: skip
+    t5x('train', 'finetune', MODEL_DIR='tuned', TRAIN_STEPS=64,
+        INITIAL_CHECKPOINT_PATH='exported/checkpoint_60')  # fmt: skip
     assert only_text_moved(exported, folder / 'tuned' / 'checkpoint_64')
     state = flat_names(read_t5x(folder / 'tuned' / 'checkpoint_64')['state'])
     assert {int(value) for name, value in state.items() if name.endswith('count')} == {64}
@@ -181,14 +181,14 @@ def test_finetuning_goes_on_from_what_we_export(t5x, exported, folder):
 
 def test_t5xs_own_adafactor(t5x, folder):
     own = '--gin_file=t5x/adafactor.gin'
-    t5x('train', 'pretrain', own, MODEL_DIR=str(folder / 'own'), TRAIN_STEPS=2)
+    t5x('train', 'pretrain', own, MODEL_DIR='own', TRAIN_STEPS=2)
     assert only_text_moved(folder / 'own' / 'checkpoint_0', folder / 'own' / 'checkpoint_2')
     state = flat_names(read_t5x(folder / 'own' / 'checkpoint_2')['state'])
     assert any(name.endswith('v_row') for name in state)
 
 
 def test_both_evaluators_give_the_same_values(t5x, imported, exported, folder):
-    t5x('eval', 'eval', CHECKPOINT_PATH=str(exported), EVAL_OUTPUT_DIR=str(folder / 'scores'))
+    t5x('eval', 'eval', CHECKPOINT_PATH='exported/checkpoint_60', EVAL_OUTPUT_DIR='scores')
     assert main(['eval', str(imported)]) == 0
     found = {}
     for path in (folder / 'scores' / 'inference_eval').glob('*-metrics.jsonl'):
