@@ -6,6 +6,7 @@ the real thing.
 
 import importlib
 import inspect
+import os
 import sys
 import types
 from types import SimpleNamespace
@@ -325,7 +326,15 @@ def test_several_rows_an_image_are_refused(adapter):
 def test_finetuning_without_a_checkpoint_is_refused(adapter):
     with pytest.raises(UserError, match=r'needs INITIAL_CHECKPOINT_PATH.*t5x/pretrain\.gin'):
         adapter.initial_checkpoint(None)
-    assert adapter.initial_checkpoint('run/checkpoint_4') == 'run/checkpoint_4'
+    here = os.getcwd()
+    assert adapter.initial_checkpoint('run/checkpoint_4') == f'{here}/run/checkpoint_4'
+
+
+def test_folders_are_named_from_the_root(adapter):
+    assert adapter.absolute_path('run') == f'{os.getcwd()}/run'
+    kept = ['/run', 'gs://bucket/run']
+    assert [adapter.absolute_path(path) for path in kept] == adapter.absolute_path(kept) == kept
+    assert adapter.absolute_path([]) == []
 
 
 def test_the_logged_rate_is_the_applied_one_and_periods_are_numbers(adapter):

@@ -1,8 +1,6 @@
 """docs/gin.md says of every name in T5X's run files what it is here."""
 
-import importlib
 import importlib.util
-import os
 import re
 from pathlib import Path
 
@@ -21,12 +19,3 @@ def test_every_macro_and_binding_has_its_row(file):
     section = DOCS.read_text().partition("## T5X's names")[2].partition('\n## ')[0]
     documented = set(re.findall(r'\w+', ' '.join(re.findall(r'`([^`]*)`', section))))
     assert not names - documented
-
-
-def test_folders_are_named_from_the_root():
-    t5x = importlib.import_module('vlm.t5x')
-    here = os.getcwd()
-    assert t5x.absolute_path('run') == f'{here}/run'
-    kept = ['/run', 'gs://bucket/run']
-    assert [t5x.absolute_path(path) for path in kept] == t5x.absolute_path(kept) == kept
-    assert t5x.absolute_path([]) == []
