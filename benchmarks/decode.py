@@ -20,7 +20,7 @@ import numpy as np
 from vlm.decoding import DecodingConfig, decode, prefill
 from vlm.model import VisionTextModel
 from vlm.nn.masks import decoder_mask
-from vlm.runner.host_memory import keep_freed_memory
+from vlm.runner.host_memory import use_huge_pages
 from vlm.runner.utilisation import matrix_rate
 
 from measuring import (
@@ -41,7 +41,7 @@ NEVER = -1  # no token has this id, so no answer ends
 
 def main() -> None:
     """Measures and prints."""
-    keep_freed_memory()  # as the commands do
+    use_huge_pages()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--tokens', type=int, default=32)

@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from vlm.data.rows import make_row
-from vlm.runner.host_memory import keep_freed_memory
+from vlm.runner.host_memory import use_huge_pages
 from vlm.vocab import EOS_ID
 
 import measuring
@@ -30,7 +30,7 @@ WIRINGS = {
 
 def main() -> None:
     """Measures and prints."""
-    keep_freed_memory()  # as the commands do
+    use_huge_pages()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--batch', type=int, default=16, help='images')
     parser.add_argument('--targets', type=int, default=3, help='targets an image')

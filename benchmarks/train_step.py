@@ -16,7 +16,7 @@ import optax
 
 from vlm.model import VisionTextModel
 from vlm.nn.network import NetworkConfig
-from vlm.runner.host_memory import keep_freed_memory
+from vlm.runner.host_memory import use_huge_pages
 from vlm.runner.utilisation import matrix_rate
 
 import measuring
@@ -28,7 +28,7 @@ SHORT_PROMPT, SHORT_ANSWER = 8, 16
 
 def main() -> None:
     """Measures and prints."""
-    keep_freed_memory()  # as the commands do
+    use_huge_pages()  # as the commands do
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--batch', type=int, default=16)
     parser.add_argument('--repeats', type=int, default=4)

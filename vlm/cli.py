@@ -19,11 +19,19 @@ configuration (T5X's flags, all repeatable):
 """
 
 
+# Commands that run many steps on a device.
+RUN_STEPS = ('train', 'eval', 'infer')
+
+
 def console_script() -> NoReturn:
-    """The console command: `main`, then the end of the process.
+    """The console command: `main` in a process with fitting memory, then the end of it.
 
     Python would wait for a thread that is compiling, which nothing interrupts and nobody needs.
     """
+    if sys.argv[1:] and sys.argv[1] in RUN_STEPS:
+        from vlm.runner.host_memory import use_huge_pages
+
+        use_huge_pages()
     status = main()
     own = threading.main_thread()
     busy = any(not thread.daemon for thread in threading.enumerate() if thread is not own)
@@ -171,7 +179,6 @@ def _start_devices(args: argparse.Namespace, fake_devices: int | None = None) ->
 
 
 def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    _keep_freed_memory()
     _load_tensorflow()
     _start_devices(args, args.fake_devices)
     from vlm.runner.commands import train
@@ -180,7 +187,6 @@ def _train(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    _keep_freed_memory()
     _load_tensorflow()
     _start_devices(args)
     from vlm.runner.commands import evaluate
@@ -189,7 +195,6 @@ def _eval(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
 
 
 def _infer(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
-    _keep_freed_memory()
     _load_tensorflow()
     from vlm.runner.commands import infer
 
@@ -270,12 +275,6 @@ def _report(args: argparse.Namespace, flags: 'GinFlags') -> int:  # noqa: F821
     else:
         print(write_comparison(runs, output or Path('comparison.html')))
     return 0
-
-
-def _keep_freed_memory() -> None:
-    from vlm.runner.host_memory import keep_freed_memory
-
-    keep_freed_memory()
 
 
 def _load_tensorflow() -> None:

@@ -1,28 +1,30 @@
-"""Memory that the C library keeps for the next step."""
+"""Memory in huge pages, where steps run on the CPU."""
 
-import ctypes
 import importlib.metadata
 import importlib.util
+import os
 import platform
+import sys
 
-# Of glibc's <malloc.h>.
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-NEVER = 2**31 - 1
+VARIABLE, SETTING = 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb'
 
 
-def keep_freed_memory() -> None:
-    """Makes freed memory stay with the process, where steps run on the CPU; before any thread.
+def use_huge_pages() -> None:
+    """Begins this process anew with memory in huge pages, where steps run on the CPU.
 
     On the CPU a step's buffers come from malloc. glibc gives large ones back to the system when the
-    step ends, so that the next one waits for every page again (benchmarks/freed_memory.py).
+    step ends, so that the next one waits for every page again, but for one in 512 where pages are
+    huge (benchmarks/huge_pages.py). glibc reads its tunables when a process begins (its manual,
+    "Memory Allocation Tunables"), so call this before anything that is to last.
+
+    Returns where that is so already, the tunable is set otherwise, the C library is not glibc or
+    JAX may run on an accelerator.
     """
-    if platform.libc_ver()[0] != 'glibc' or _has_accelerator_plugin():
+    tunables = os.environ.get(VARIABLE, '')
+    if SETTING in tunables or platform.libc_ver()[0] != 'glibc' or _has_accelerator_plugin():
         return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_MAX, 0)
-    libc.mallopt(M_TRIM_THRESHOLD, NEVER)
-    # A heap of a thread's own is given back whole whenever it is empty.
-    libc.mallopt(M_ARENA_MAX, 1)
+    os.environ[VARIABLE] = ':'.join(filter(None, [tunables, f'{SETTING}=1']))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _has_accelerator_plugin() -> bool:

@@ -18,6 +18,7 @@ from flax.linen import partitioning
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vlm.errors import UserError, unknown_name
+from vlm.runner.compilation import step_options
 
 AXES = ('data', 'fsdp', 'tensor')
 # Logical axis, and what of the mesh it is split over. The first that match win, and no array is
@@ -122,7 +123,7 @@ class DataMesh:
         ]
 
     def jit(self, function: Callable, **options: Any) -> Callable:
-        """`jax.jit`, with the activations that modules name placed by the rules."""
+        """`jax.jit` with our options, and the activations that modules name placed by the rules."""
 
         @functools.wraps(function)
         def traced(*args: Any) -> Any:
@@ -132,7 +133,7 @@ class DataMesh:
             ):
                 return function(*args)
 
-        return jax.jit(traced, **options)
+        return jax.jit(traced, **{'compiler_options': step_options(), **options})
 
     def check_batch_size(self, batch_size: int, name: str, parts: int = 1) -> None:
         """Raises `UserError` for a batch that the devices cannot share evenly, in `parts` each."""

@@ -117,7 +117,8 @@ def first_parameters(model, batch, axes) -> dict[str, np.ndarray]:
         return model.get_initial_variables(rng, shapes)['params']
 
     key = jax.random.key(0)
-    drawn = jax.tree.map(np.asarray, jax.jit(make)(key))
+    one = MeshConfig().build(jax.devices()[:1])
+    drawn = jax.tree.map(np.asarray, one.jit(make)(key))
     if model.module.config.wiring == 'fusion_encoder':
         mesh = MeshConfig({'fsdp': 8}).build()
         places = shardings(jax.eval_shape(make, key), axes, mesh)

@@ -1,6 +1,6 @@
-"""Prints what keeping freed memory gives: the demo's training with it and without, in turn.
+"""Prints what memory in huge pages gives: the demo's training with it and without, in turn.
 
-    python benchmarks/freed_memory.py
+    python benchmarks/huge_pages.py
 
 Each run is `vlm train` with demo.gin in a process of its own, on the CPU. Prints the median of
 images a second, without the first two log points, and the page faults of the process; at the end
@@ -16,48 +16,36 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from unittest import mock
 
-KINDS = ('kept', 'given back')
+from vlm.runner.host_memory import SETTING, VARIABLE
+
+KINDS = {'huge pages': f'{SETTING}=1', 'small pages': f'{SETTING}=0'}
 LEFT_OUT = 2  # log points in which programs are loaded and buffers filled
 
 
 def main() -> None:
-    """Measures and prints, or is one of the runs."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--steps', type=int, default=80)
     parser.add_argument('--repeats', type=int, default=2)
-    parser.add_argument('--run', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.run:
-        train(*args.run, args.steps)
-        return
     best = dict.fromkeys(KINDS, 0.0)
     for _, kind in itertools.product(range(args.repeats), KINDS):
         with tempfile.TemporaryDirectory() as folder:
             rate, faults = measure(kind, Path(folder), args.steps)
         best[kind] = max(best[kind], rate)
         print(f'{kind}: {rate:.1f} images a second, {faults:,} page faults', flush=True)
-    print(f'{best["kept"] / best["given back"]:.2f} times as quick where it is kept')
-
-
-def train(kind: str, folder: str, steps: str) -> None:
-    """A run that leaves its metrics in `folder`."""
-    from vlm import cli
-
-    flags = ['--gin_file=demo.gin', f'--gin.MODEL_DIR={folder!r}', f'--gin.TRAIN_STEPS={steps}']
-    flags += ['--gin.LOG_PERIOD=10', '--gin.train.Trainer.evaluation=None']
-    keeping = mock.patch.object(cli, '_keep_freed_memory', lambda: None)
-    if kind == 'given back':
-        keeping.start()
-    sys.exit(cli.main(['train', *flags]))
+    print(f'{best["huge pages"] / best["small pages"]:.2f} times as quick with huge pages')
 
 
 def measure(kind: str, folder: Path, steps: int) -> tuple[float, int]:
     """Images a second and page faults of a run."""
     run = folder / 'run'
-    command = [sys.executable, __file__, f'--steps={steps}', '--run', kind, str(run)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    command = [sys.executable, '-m', 'vlm.cli', 'train', '--gin_file=demo.gin']
+    command += [f'--gin.MODEL_DIR={str(run)!r}', f'--gin.TRAIN_STEPS={steps}']
+    command += ['--gin.LOG_PERIOD=10', '--gin.train.Trainer.evaluation=None']
+    environment = {**os.environ, VARIABLE: KINDS[kind]}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
