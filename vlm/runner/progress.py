@@ -18,7 +18,7 @@ from rich.table import Column
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines
 LEAST_BAR = 10  # characters
-TIMES = len('0:00:00 left 0:00:00')
+TIMES = len('0:00:00 · 0:00:00 left')
 
 
 class ProgressBar:
@@ -42,8 +42,9 @@ class ProgressBar:
                 MofNCompleteColumn(table_column=Column(no_wrap=True)),
                 TextColumn('{task.fields[numbers]}'),
                 TimeElapsedColumn(table_column=Column(no_wrap=True)),
-                TextColumn('left'),
+                TextColumn('·'),
                 TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                TextColumn('left'),
                 console=self._console,
                 expand=True,
             )
