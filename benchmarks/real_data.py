@@ -4,9 +4,10 @@
 
 FOLDER holds the archives of `ARCHIVES`, one folder a data set. They are unpacked into --data (kept,
 so the second run finds it), and rows are split into train.jsonl and test.jsonl: every fifth row is
-for testing where no test split came along. Each run is the `vlm train` command with
-gin/real/NAME.gin in a process of its own; flags after `--` are handed on. The line printed for each
-holds the scores, the baseline's, the first and last training loss, seconds and peak memory.
+for testing where no test split came along; nlvr_rows.py makes those of NLVR. Each run is the `vlm
+train` command with gin/real/NAME.gin in a process of its own; flags after `--` are handed on. The
+line printed for each holds the scores, the baseline's, the first and last training loss, seconds
+and peak memory.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from vlm.boxes import box_iou, clip_box
 from vlm.metrics.captions import cider
 from vlm.metrics.text import character_error_rate, exact_match
 
+import nlvr_rows
 import peak_memory
 
 ARCHIVES = {
@@ -77,10 +79,7 @@ def prepare(name: str, archives: Path, data: Path) -> None:
         with tarfile.open(archives / archive) as file:
             file.extractall(data, filter='data')
     if name == 'nlvr':
-        for split, target in (('train', 'train'), ('dev', 'test')):
-            folder = data / 'nlvr' / split
-            rows = [_statement(row, split) for row in read_rows(folder / f'{split}.json')]
-            write_rows(folder / f'{target}.jsonl', rows)
+        nlvr_rows.prepare(data / 'nlvr')
     elif name in ROWS:
         path = data / ROWS[name]
         rows = [_unique_objects(row) if name == 'coco' else row for row in read_rows(path)]
@@ -93,12 +92,6 @@ def prepare(name: str, archives: Path, data: Path) -> None:
             ]
             write_rows(path.with_name(f'{split}.jsonl'), kept)
     done.touch()
-
-
-def _statement(row: dict[str, Any], split: str) -> dict[str, Any]:
-    place = f'images/{row["directory"]}/{split}-{row["identifier"]}-0.png'
-    kept = {'id': row['identifier'], 'image': place}
-    return {**kept, 'question': row['sentence'], 'answer': row['label']}
 
 
 def _unique_objects(row: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +119,9 @@ def train(name: str, data: Path, run: Path, flags: list[str]) -> dict[str, Any]:
     """One training run: its figures by name."""
     began = time.time()
     program = [sys.executable, '-m', 'vlm.cli', 'train', f'--gin_file=real/{name}.gin']
+    if name == 'nlvr':
+        vocabulary = str((data / 'nlvr' / 'vocab.model').resolve())
+        program.append(f'--gin.VOCABULARY={vocabulary!r}')
     peak = peak_memory.run(
         [*program, f'--gin.MODEL_DIR={str(run)!r}', *flags],
         env={**os.environ, 'VLM_DATA_DIR': str(data.resolve())},

@@ -63,8 +63,7 @@ def forget():
     yield
     for name in {*seqio.TaskRegistry.names()} - before:
         if name.startswith('real_'):
-            seqio.TaskRegistry.remove(name)
-            tasks._SPECS.pop(name)
+            tasks.forget(name)
     for name in {*seqio.MixtureRegistry.names()} - before:
         if name.startswith('real_'):
             seqio.MixtureRegistry.remove(name)
