@@ -75,8 +75,8 @@ class VitT5(nn.Module):
         return self.decode(encoded, *tokens, enable_dropout, decode)
 
 
-def make_model(config: NetworkConfig, beams: bool) -> models.EncoderDecoderModel:
-    """T5X's model with the sizes of ours."""
+def make_model(config: NetworkConfig, search: bool) -> models.EncoderDecoderModel:
+    """T5X's model with the sizes of ours, which decodes by beam search or by sampling."""
     text = config.text
     sizes = network.T5Config(
         vocab_size=text.vocab_size,
@@ -94,7 +94,7 @@ def make_model(config: NetworkConfig, beams: bool) -> models.EncoderDecoderModel
         vocabulary,
         vocabulary,
         optimizers.adamw(1e-4),
-        decoding.beam_search if beams else decoding.temperature_sample,
+        decoding.beam_search if search else decoding.temperature_sample,
     )
 
 

@@ -53,6 +53,7 @@ def main() -> None:
         return
     show('train step, s', interleaved('step', args.batch, args.repeats))
     show('greedy decode, s', interleaved('greedy', args.batch, args.repeats))
+    show("greedy decode, T5X's default way, s", interleaved('default', args.batch, args.repeats))
     show(f'beam {BEAMS}, s', interleaved('beam', args.batch, args.repeats))
     cold, warm = first_steps(args.commands)
     show('command to first step, s', cold)
@@ -143,7 +144,7 @@ def t5x_step(size: int) -> Callable[[], Any]:
 
     model, batch = our_model_and_batch(size)
     batch = t5x_baseline.make_batch(batch)
-    model = t5x_baseline.make_model(model.module.config, beams=False)
+    model = t5x_baseline.make_model(model.module.config, search=False)
     trainer = t5x_baseline.make_trainer(model, batch)
 
     def run() -> None:
@@ -177,15 +178,15 @@ def grown(rows: Any) -> Any:
     return np.pad(rows, [(0, 0), (0, 1)])
 
 
-def t5x_decoder(size: int, beams: int) -> Callable[[], Any]:
-    """T5X's `temperature_sample` at its default, which is greedy, or its `beam_search`."""
+def t5x_decoder(size: int, beams: int, search: bool) -> Callable[[], Any]:
+    """T5X's `temperature_sample` as it is by default, which is greedy, or its `beam_search`."""
     import jax
 
     import t5x_baseline
 
     model, batch = our_model_and_batch(size)
     batch = t5x_baseline.make_batch(batch)
-    model = t5x_baseline.make_model(model.module.config, beams > 1)
+    model = t5x_baseline.make_model(model.module.config, search)
     params = t5x_baseline.make_trainer(model, batch).train_state.params
     jitted = jax.jit(functools.partial(model.predict_batch_with_aux, num_decodes=beams))
     return lambda: jax.block_until_ready(jitted(params, jax.device_put(batch)))
@@ -327,13 +328,16 @@ PARTS: dict[str, Callable[[int], None]] = {
     'step-ours': lambda size: repeat(our_step(size)),
     'step-t5x': lambda size: repeat(t5x_step(size)),
     'greedy-ours': lambda size: repeat(our_decoder(size, 1)),
-    'greedy-t5x': lambda size: repeat(t5x_decoder(size, 1)),
+    'greedy-t5x': lambda size: repeat(t5x_decoder(size, 1, search=False)),
+    'default-ours': lambda size: repeat(our_decoder(size, 1)),
+    # What T5X's model class decodes by if nobody says otherwise: a search with one beam.
+    'default-t5x': lambda size: repeat(t5x_decoder(size, 1, search=True)),
     'beam-ours': lambda size: repeat(our_decoder(size, BEAMS)),
-    'beam-t5x': lambda size: repeat(t5x_decoder(size, BEAMS)),
+    'beam-t5x': lambda size: repeat(t5x_decoder(size, BEAMS, search=True)),
     'train-ours': lambda size: twice(lambda: our_step(size)),
     'train-t5x': lambda size: twice(lambda: t5x_step(size)),
     'decode-ours': lambda size: twice(lambda: our_decoder(size, 1)),
-    'decode-t5x': lambda size: twice(lambda: t5x_decoder(size, 1)),
+    'decode-t5x': lambda size: twice(lambda: t5x_decoder(size, 1, search=False)),
     'shuffle-ours': lambda size: draw(SHUFFLED, decode=False),
     'shuffle-t5x': lambda size: draw(SHUFFLED, decode=True),
     'shuffle-none': lambda size: draw(1, decode=False),
