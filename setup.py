@@ -20,6 +20,8 @@ PACKAGE_DIR = {
 # tensorflow is what seqio's tensorflow-text asks for: tensorflow-cpu beside it is a second copy.
 CORE = [
     'absl-py>=2.5,<3',
+    # Has no wheels for Linux on ARM, where Pillow does its work (vlm/data/resizing.py).
+    'cykooz-resizer>=4.0.1,<5; platform_system != "Linux" or platform_machine == "x86_64"',
     'flax>=0.12.8,<0.13',
     'gin-config>=0.5.0,<0.6',
     'jax>=0.10.2,<0.11',
@@ -33,6 +35,7 @@ CORE = [
     'safetensors>=0.8,<0.9',
     'sentencepiece>=0.2.3,<0.3',
     'seqio>=0.0.20,<0.1',
+    'simplejpeg>=1.9,<2',
     'tensorflow>=2.21,<2.22',
 ]
 DEMO = [

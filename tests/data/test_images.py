@@ -71,7 +71,7 @@ def decoded_sizes(monkeypatch) -> list[tuple[int, int]]:
 
     def spy(*args):
         decoded = decode(*args)
-        sizes.append(decoded.image.size)
+        sizes.append(decoded.pixels.shape[1::-1])
         return decoded
 
     monkeypatch.setattr(images, 'decode_rgb', spy)

@@ -118,8 +118,8 @@ def test_resizing_an_outside_region_equals_resizing_the_extended_image(filter, r
     bottom, right = max(0, math.ceil(y1 - 20)), max(0, math.ceil(x1 - 30))
     extended = Image.fromarray(np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode='edge'))
     box = (x0 + left, y0 + top, x1 + left, y1 + top)
-    want = extended.resize((17, 13), images.FILTERS[filter], box)
-    assert np.array_equal(got, np.asarray(want))
+    want = np.asarray(extended.resize((17, 13), images.FILTERS[filter], box)).astype(int)
+    assert np.abs(got - want).max() <= (filter == 'bilinear')  # see vlm.data.resizing
 
 
 REGIONS = [(0, 0, 1, 1), (0.1, 0.2, 0.8, 0.9), (-0.3, -0.2, 1.1, 1.4), (0.25, -0.5, 1, 0.75)]

@@ -6,8 +6,8 @@ raises ImageError, also where Pillow would let it pass (a wrong CRC in a PNG). O
 unseen: libjpeg paints over wrong bits in the middle of a JPEG and Pillow has no way to say so.
 
 Every function may run in many threads at once; Pillow's global switches are left alone. JPEGs are
-decoded at full size unless asked otherwise: libjpeg's scaled decoding (Pillow's `draft`) is faster
-for photographs, but changes the result by an amount that depends on the ratio of the sizes.
+decoded at full size unless asked otherwise: libjpeg's scaled decoding is faster for photographs,
+but changes the result by an amount that depends on the ratio of the sizes.
 """
 
 import io
@@ -25,7 +25,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-MAX_PIXELS = 64_000_000  # about 450 MB while decoding
+from vlm.data.jpeg_files import decode_sound_jpeg, sound_jpeg_size
+
+MAX_PIXELS = 64_000_000  # about 600 MB while they are decoded and resized
 BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
 
 
@@ -69,42 +71,61 @@ def decode_image(
     Raises:
       ImageError: empty, not one of the five formats, too large, truncated or damaged.
     """
-    return np.asarray(decode_rgb(data, max_pixels, apply_exif).image)
+    pixels = decode_rgb(data, max_pixels, apply_exif).pixels
+    pixels.flags.writeable = False
+    return pixels
 
 
 class Decoded(NamedTuple):
-    """A picture, and the (height, width) that it has where it is not reduced."""
+    """Pixels, and the (height, width) that the picture has where it is not reduced."""
 
-    image: Image.Image
+    pixels: UInt8[np.ndarray, 'H W 3']
     size: tuple[int, int]
 
 
 def decode_rgb(
     data: bytes, max_pixels: int, apply_exif: bool, at_least: tuple[int, int] | None = None
 ) -> Decoded:
-    """`decode_image` as a Pillow image of mode RGB.
+    """`decode_image`; with `at_least`, a (height, width) as stored, a sound JPEG may be reduced.
 
-    With `at_least`, a (height, width) as stored, a JPEG is decoded at the half, quarter or eighth
-    of its size that is no smaller.
+    It is then decoded at the half, quarter or eighth of its size that is no smaller.
     """
     name, plugin = _identify(data)
+    decoded = _decode_jpeg(data, max_pixels, at_least) if name == 'JPEG' else None
+    if decoded is None:
+        pixels = _decode_by_pillow(name, plugin, data, max_pixels)
+        decoded = Decoded(pixels, pixels.shape[:2])
+    turn = _UPRIGHT.get(exif_orientation(data, max_pixels=max_pixels)) if apply_exif else None
+    if turn is None:
+        return decoded
+    size = decoded.size[::-1] if turn in _SIDEWAYS else decoded.size
+    return Decoded(np.asarray(Image.fromarray(decoded.pixels).transpose(turn)), size)
+
+
+def _decode_jpeg(data: bytes, max_pixels: int, at_least: tuple[int, int] | None) -> Decoded | None:
+    size = sound_jpeg_size(data)
+    if size is None:
+        return None
+    _check_size(size[::-1], max_pixels)
+    pixels = decode_sound_jpeg(data, size, at_least)
+    return None if pixels is None else Decoded(pixels, size)
+
+
+def _decode_by_pillow(
+    name: str,
+    plugin: Callable[[io.BytesIO], ImageFile.ImageFile],
+    data: bytes,
+    max_pixels: int,
+) -> UInt8[np.ndarray, 'H W 3']:
     try:
         _check_header(name, data, max_pixels)
         # The plugin's own class, not Image.open: that warns (process-wide) and raises at Pillow's
         # limits, tries other readers and names a file object in its messages.
         image = plugin(io.BytesIO(data))
         _check_size(image.size, max_pixels)
-        width, height = image.size
-        if at_least is not None:
-            image.draft(None, at_least[::-1])  # does nothing to other formats
         image.load()
         _mend_colour_key(image, data)
-        rgb = _to_rgb(image)
-        turn = _UPRIGHT.get(_orientation(image)) if apply_exif else None
-        if turn is None:
-            return Decoded(rgb, (height, width))
-        size = (width, height) if turn in _SIDEWAYS else (height, width)
-        return Decoded(rgb.transpose(turn), size)
+        return np.asarray(_to_rgb(image))
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise a dozen kinds on damaged files

@@ -8,22 +8,16 @@ import math
 
 import numpy as np
 from jaxtyping import Float64, UInt8
-from PIL import Image
 
 from vlm.boxes import BoxLike
 from vlm.data.image_files import MAX_PIXELS, decode_rgb, exif_orientation, stored_size
+from vlm.data.resizing import FILTERS, resize_region
 from vlm.data.views import Number, View, split_view
 from vlm.errors import unknown_name
 
 PAD_VALUE = 127  # mid-grey: close to 0 once pixels are scaled to [-1, 1]
 
 RESIZE_MODES = ('square', 'pad')
-FILTERS = {
-    'nearest': Image.Resampling.NEAREST,
-    'bilinear': Image.Resampling.BILINEAR,
-    'bicubic': Image.Resampling.BICUBIC,
-    'lanczos': Image.Resampling.LANCZOS,
-}
 
 Size = tuple[int, int]  # (height, width) in pixels
 
@@ -54,7 +48,7 @@ def resize_image(
     _check_resize(size, mode, filter)
     if image.shape[:2] == tuple(size):
         return image
-    return _render(Image.fromarray(image), View(), size, mode, filter, image.shape[:2])
+    return _render(image, View(), size, mode, filter, image.shape[:2])
 
 
 def load_image(
@@ -81,9 +75,9 @@ def load_image(
     needed = _needed(view, size) if reduced_jpeg else None
     if needed and apply_exif:  # which side is which shows when it is turned
         needed = (max(needed), max(needed))
-    image, whole = decode_rgb(encoded, max_pixels, apply_exif, needed)
+    pixels, whole = decode_rgb(encoded, max_pixels, apply_exif, needed)
     # Where the picture lies in its frame follows from its own size, as it does for boxes.
-    return _render(image, view, size, resize_mode, filter, view.cut_size(whole))
+    return _render(pixels, view, size, resize_mode, filter, view.cut_size(whole))
 
 
 def viewed_size(
@@ -117,7 +111,7 @@ def _needed(view: View, size: Size) -> Size:
 
 
 def _render(
-    image: Image.Image,
+    image: UInt8[np.ndarray, 'H W 3'],
     view: View,
     size: Size,
     mode: str,
@@ -126,10 +120,9 @@ def _render(
 ) -> UInt8[np.ndarray, 'h w 3']:
     """Cuts, resizes and turns; `seen` is what `viewed_size` says, however reduced the image is."""
     inner = fitted_size(seen, size) if mode == 'pad' else size
-    image = _cut(image, view.region, inner, FILTERS[filter])
+    pixels = _cut(image, view.region, inner, filter)
     if view.flip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    pixels = np.asarray(image)
+        pixels = pixels[:, ::-1]
     if inner == tuple(size):
         return pixels
     canvas = np.full((*size, 3), PAD_VALUE, np.uint8)
@@ -138,36 +131,37 @@ def _render(
 
 
 def _cut(
-    image: Image.Image,
+    image: UInt8[np.ndarray, 'H W 3'],
     region: tuple[Number, Number, Number, Number],
     size: Size,
-    resample: Image.Resampling,
-) -> Image.Image:
+    filter: str,
+) -> UInt8[np.ndarray, 'h w 3']:
     """Returns `region` of the image at `size`, edges repeated where it reaches outside.
 
     Resizing is separable, so an outside region is extended and resized in x, then in y: at no
     time does a picture exist that is extended both ways at full size.
     """
-    y0, y1 = region[0] * image.height, region[2] * image.height
-    x0, x1 = region[1] * image.width, region[3] * image.width
-    height, width = size
-    if x0 < 0 or y0 < 0 or x1 > image.width or y1 > image.height:
-        left, right = math.ceil(max(0, -x0)), math.ceil(max(0, x1 - image.width))
+    height, width = image.shape[:2]
+    y0, y1 = region[0] * height, region[2] * height
+    x0, x1 = region[1] * width, region[3] * width
+    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+        left, right = math.ceil(max(0, -x0)), math.ceil(max(0, x1 - width))
         image = _extend(image, (0, 0), (left, right))
-        box = (x0 + left, 0, x1 + left, image.height)
-        image = image.resize((width, image.height), resample, box)
-        x0, x1 = 0, width
-        top, bottom = math.ceil(max(0, -y0)), math.ceil(max(0, y1 - image.height))
+        image = resize_region(image, (height, size[1]), filter, (0, x0 + left, height, x1 + left))
+        x0, x1 = 0, size[1]
+        top, bottom = math.ceil(max(0, -y0)), math.ceil(max(0, y1 - height))
         image = _extend(image, (top, bottom), (0, 0))
         y0, y1 = y0 + top, y1 + top
-    return image.resize((width, height), resample, (x0, y0, x1, y1))
+    return resize_region(image, size, filter, (y0, x0, y1, x1))
 
 
-def _extend(image: Image.Image, rows: Size, columns: Size) -> Image.Image:
+def _extend(
+    image: UInt8[np.ndarray, 'H W 3'], rows: Size, columns: Size
+) -> UInt8[np.ndarray, 'H2 W2 3']:
     """Repeats the edge pixels: `rows` above and below, `columns` left and right."""
     if not any(rows + columns):
         return image
-    return Image.fromarray(np.pad(np.asarray(image), (rows, columns, (0, 0)), mode='edge'))
+    return np.pad(image, (rows, columns, (0, 0)), mode='edge')
 
 
 # ---- boxes under a resize ----
