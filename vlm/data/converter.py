@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import seqio
 import tensorflow as tf
 
 from vlm.data.bad_data import bad_data
+from vlm.data.chunks import NO_NUMBER, NO_STRING, in_chunks
 from vlm.data.envelope import read_tag
 from vlm.data.frames import Frame, image_frame
 from vlm.data.image_files import MAX_PIXELS, ImageError
@@ -33,6 +34,9 @@ _PREFIX_ROW = {
     'decoder_prefix_mask': Spec(tf.bool),
     'decoder_segment_ids': Spec(tf.int32),
 }
+# So many examples are decoded and laid out in one call into Python, see `vlm.data.chunks`. More
+# would be few calls at a time where images are large.
+DECODED = 4
 # A feature beside those of the model, where it is asked for.
 NAME = 'name'
 MODEL_FEATURES = {
@@ -151,35 +155,43 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         if self._one_pair_each and self._rows == 1:
             ds = ds.flat_map(_one_pair_each)
         shapes = self.feature_shapes(task_feature_lengths)
-        apart = [name for name in (*_IMAGES, NAME) if name in shapes]
-        texts = [name for name in shapes if name not in apart]
+        texts = [name for name in shapes if name not in ('images', NAME)]
         sizes = [math.prod(shapes[name]) for name in texts]
 
-        # One call into Python an example, and text features in one array (weights are 0 and 1): a
-        # graph of small TensorFlow operations costs more than their work, and so does every array.
+        # All but the images in one array (weights and masks are 0 and 1): a graph of small
+        # TensorFlow operations costs more than their work, and so does every array.
         def make(files: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
-            images, mask = self._load(files, lengths['images'])
-            row = self._text(inputs, targets, lengths)
-            row['decoder_loss_weights'] *= mask.any()
-            numbers = np.concatenate(
-                [row[name].ravel() for name in texts], dtype=np.int32, casting='unsafe'
-            )
-            features = {'images': images, 'image_mask': mask, NAME: _name(files)}
-            return [numbers, *(features[name] for name in apart)]
+            images = np.zeros((len(files), *shapes['images']), np.uint8)
+            numbers = np.zeros((len(files), sum(sizes)), np.int32)
+            names = []
+            for i, columns in enumerate(zip(files, inputs, targets, strict=True)):
+                example = [data for data in columns[0] if data != NO_STRING]
+                mask = self._load(example, images[i])
+                row = self._text(*(ids[ids != NO_NUMBER] for ids in columns[1:]), lengths)
+                row['decoder_loss_weights'] *= mask.any()
+                row['image_mask'] = mask
+                np.concatenate(
+                    [row[name].ravel() for name in texts], out=numbers[i], casting='unsafe'
+                )
+                names.append(_name(example))
+            return [numbers, images, np.array(names, object)]
 
         def convert(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             arguments = [features[name] for name in ('images', 'inputs', 'targets')]
-            dtypes = [tf.int32, *(self.MODEL_FEATURES[name].dtype for name in apart)]
-            numbers, *values = numpy_function(make, arguments, dtypes, stateful=False)
-            converted = dict(zip(apart, values, strict=True))
-            for name, part in zip(texts, tf.split(numbers, sizes), strict=True):
-                shaped = tf.reshape(part, shapes[name]) if self._rows > 1 else part
+            dtypes = [tf.int32, tf.uint8, tf.string]
+            numbers, images, names = numpy_function(make, arguments, dtypes, stateful=False)
+            converted = {'images': images, NAME: names}
+            for name, part in zip(texts, tf.split(numbers, sizes, axis=1), strict=True):
+                shaped = tf.reshape(part, (-1, *shapes[name])) if self._rows > 1 else part
                 converted[name] = tf.cast(shaped, self.MODEL_FEATURES[name].dtype)
-            for name, value in converted.items():
-                value.set_shape(shapes[name])
-            return {name: converted[name] for name in self.MODEL_FEATURES}
+            return {
+                name: tf.ensure_shape(converted[name], (None, *shapes[name]))
+                for name in self.MODEL_FEATURES
+            }
 
-        return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+        if ds.element_spec.keys() != self.TASK_FEATURES.keys():
+            ds = ds.map(lambda features: {name: features[name] for name in self.TASK_FEATURES})
+        return in_chunks(ds, DECODED).map(convert, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
     def _text(
         self, inputs: np.ndarray, targets: np.ndarray, lengths: Mapping[str, int]
@@ -195,16 +207,16 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         ]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _load(self, files: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        images = np.zeros((count, *self._frame.size, 3), np.uint8)
-        mask = np.zeros((count,), bool)
-        for i, tagged in enumerate(files[:count]):
+    def _load(self, files: Sequence[bytes], images: np.ndarray) -> np.ndarray:
+        """Fills `images`, uint8[n, H, W, 3] of zeros, and says which of the n there are."""
+        mask = np.zeros(len(images), bool)
+        for i, tagged in enumerate(files[: len(images)]):
             try:
                 images[i] = self._pixels(tagged)
                 mask[i] = True
             except ImageError as error:
                 bad_data.add('undecodable_images', read_tag(tagged)[1], str(error))
-        return images, mask
+        return mask
 
     def _pixels(self, tagged: bytes) -> np.ndarray:
         """The decoded image, uint8[H, W, 3]: once for questions about it that follow each other."""
@@ -223,9 +235,9 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         return pixels
 
 
-def _name(files: np.ndarray) -> np.ndarray:
+def _name(files: Sequence[bytes]) -> bytes:
     task, example_id, _ = read_tag(files[0]) if len(files) else ('', '', b'')
-    return np.array(json.dumps([task, example_id]).encode())
+    return json.dumps([task, example_id]).encode()
 
 
 def _one_pair_each(features: Mapping[str, tf.Tensor]) -> tf.data.Dataset:

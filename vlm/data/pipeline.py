@@ -1,12 +1,11 @@
 """The preprocessor of every task: record -> pairs -> token ids.
 
-One call into Python a record does all of it: the reader, the order of the pairs, the token ids. A
-graph of small TensorFlow operations would cost more than their work.
+One call into Python does all of it for several records: the reader, the order of the pairs, the
+token ids. A graph of small TensorFlow operations would cost more than their work.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import seqio
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from vlm.boxes import BoxFormatError
 from vlm.data.bad_data import bad_data
+from vlm.data.chunks import CHUNK, NO_STRING, apart, filled, in_chunks
 from vlm.data.envelope import tag_image
 from vlm.data.examples import Augmentation, Pair, Reader, Record, is_blank
 from vlm.data.frames import image_frame, place_objects, turn_objects
@@ -69,30 +69,43 @@ def read_examples(
                 bad_data.add('unusable_records', record['id'], f'{type(error).__name__}: {error}')
                 return record, []
 
-        def call(example_id: bytes, images: np.ndarray, fields: bytes, seed: np.ndarray):
-            record = {**json.loads(fields), 'id': example_id.decode(), 'images': list(images)}
-            rng = np.random.default_rng(seed.astype(np.uint32))
+        def examples(
+            example_id: bytes, images: np.ndarray, fields: bytes, rng: np.random.Generator
+        ) -> tuple[list[bytes], list[tuple[Ids, str]]]:
+            """The tagged images of a record, and the ids and the meta of each row."""
+            files = [data for data in images if data != NO_STRING]
+            record = {**json.loads(fields), 'id': example_id.decode(), 'images': files}
             record, pairs = read_pairs(record, rng)
             named = list(_with_answers(zip(_ids(record, pairs), pairs, strict=True)))
             if group and named:
                 rows = [[named[i] for i in rng.permutation(len(named))]]
             else:
                 rows = [[pair] for pair in named]
+            metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
             encoded = [encode_row(row, tokenizers, sequence_length or {}) for row in rows]
-            metas = [json.dumps(row[0][1].to_meta(row[0][0])).encode('ascii') for row in rows]
-            columns = [*(_as_bytes(encoded, name) for name in TEXTS), metas]
-            return _images(record, task), *(np.array(column, dtype=object) for column in columns)
+            return _images(record, task), list(zip(encoded, metas, strict=True))
 
-        @seqio.map_over_dataset(num_seeds=1)
-        def read(element: Mapping[str, tf.Tensor], seed: Seed) -> dict[str, Any]:
-            arguments = [element['id'], element['images'], element['record'], seed]
-            values = numpy_function(call, arguments, [tf.string] * (len(TEXTS) + 2))
-            images, *columns = (tf.ensure_shape(value, [None]) for value in values)
-            return {'images': images, 'rows': dict(zip((*TEXTS, 'meta'), columns, strict=True))}
+        def call(ids: np.ndarray, images: np.ndarray, fields: np.ndarray, seed: np.ndarray):
+            tagged, owners, found = [], [], []
+            for i, record in enumerate(zip(ids, images, fields, strict=True)):
+                rng = np.random.default_rng([*seed.astype(np.uint32), i])
+                files, rows = examples(*record, rng)
+                tagged.append(files)
+                owners += [i] * len(rows)
+                found += rows
+            columns = [_as_bytes([row[name] for row, _ in found]) for name in TEXTS]
+            columns.append([meta.encode('ascii') for _, meta in found])
+            texts = [np.array(column, dtype=object) for column in columns]
+            return np.array(owners, np.int32), *texts, *filled(tagged)
 
-        if group:
-            return read(dataset).filter(_holds_a_pair).map(_first_row)
-        return read(dataset).flat_map(_each_row)
+        @seqio.map_over_dataset(num_seeds=1, num_parallel_calls=None)  # Python has one lock
+        def read(chunk: Mapping[str, tf.Tensor], seed: Seed) -> tuple[tf.Tensor, ...]:
+            arguments = [chunk['id'], chunk['images'], chunk['record'], seed]
+            dtypes = [tf.int32] + [tf.string] * (len(TEXTS) + 1 + CHUNK)
+            columns = numpy_function(call, arguments, dtypes)
+            return tuple(tf.ensure_shape(column, [None]) for column in columns)
+
+        return read(in_chunks(dataset)).flat_map(_rows)
 
     return preprocess
 
@@ -165,30 +178,22 @@ def _with_answers(named: Iterable[tuple[str, Pair]]) -> Iterator[tuple[str, Pair
             yield example_id, pair
 
 
-def _images(record: Record, task: str) -> np.ndarray:
+def _images(record: Record, task: str) -> list[bytes]:
     # An image that is missing is told as one that cannot be decoded: the bytes carry the id.
-    files = record['images'] or [b'']
-    return np.array([tag_image(data, record['id'], task) for data in files], dtype=object)
+    return [tag_image(data, record['id'], task) for data in record['images'] or [b'']]
 
 
-def _as_bytes(rows: Sequence[Mapping[str, list[int]]], name: str) -> list[bytes]:
+def _as_bytes(rows: Sequence[list[int]]) -> list[bytes]:
     """The ids of each row: rows of any length are then one array, which TensorFlow slices fast."""
-    return [np.array(row[name], np.int32).tobytes() for row in rows]
+    return [np.array(row, np.int32).tobytes() for row in rows]
 
 
-def _holds_a_pair(element: Mapping[str, Any]) -> tf.Tensor:
-    return tf.size(element['rows']['meta']) > 0
+def _rows(owners: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
+    texts = len(TEXTS) + 1
+    rows = dict(zip((*TEXTS, 'meta'), columns[:texts], strict=True))
+    return apart(rows, owners, {'images': columns[texts:]}, _example)
 
 
-def _first_row(element: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    return _example(element['images'], {k: column[0] for k, column in element['rows'].items()})
-
-
-def _each_row(element: Mapping[str, Any]) -> tf.data.Dataset:
-    rows = tf.data.Dataset.from_tensor_slices(element['rows'])
-    return rows.map(lambda row: _example(element['images'], row))
-
-
-def _example(images: tf.Tensor, row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _example(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     ids = {name: tf.io.decode_raw(row[name], tf.int32) for name in TEXTS}
-    return {'images': images, **ids, 'meta': row['meta']}
+    return {'images': row['images'], **ids, 'meta': row['meta']}

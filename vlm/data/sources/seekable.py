@@ -1,7 +1,7 @@
 """Elements of a Python function as a tf.data pipeline whose position can be saved and restored.
 
 `tf.data.Dataset.from_generator` cannot say where it stands. Here the pipeline is a count, which
-tf.data saves like any other state, and Python is asked for the element of that number.
+tf.data saves like any other state, and Python is asked for the elements of that number.
 """
 
 import itertools
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from vlm.data.chunks import CHUNK, apart, filled
 from vlm.data.python_calls import numpy_function
 
 Element = dict[str, Any]
@@ -31,19 +32,23 @@ def seekable_dataset(
       args: scalars that `make` is called with.
       spec: name -> string scalars and vectors.
     """
-    elements = _Elements(make, spec)
-    dtypes = [tf.bool, *(each.dtype for each in spec.values())]
+    chunks = _Chunks(make, spec)
+    scalars, vectors = chunks.scalars, chunks.vectors
+    dtypes = [tf.int32] + [tf.string] * (len(scalars) + CHUNK * len(vectors))
 
     def read(key: tf.Tensor) -> tf.data.Dataset:
-        def element(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            found, *values = numpy_function(elements, [key, number, *args], dtypes)
-            named = zip(spec, values, strict=True)
-            return tf.ensure_shape(found, ()), {
-                name: tf.ensure_shape(value, spec[name].shape) for name, value in named
-            }
+        def chunk(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            columns = numpy_function(chunks, [key, number, *args], dtypes)
+            return tuple(tf.ensure_shape(column, (None,)) for column in columns)
 
-        numbers = tf.data.Dataset.counter().map(element)
-        return numbers.take_while(lambda found, _: found).map(lambda _, value: value)
+        def elements(owners: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
+            rest = columns[len(scalars) :]
+            lists = {name: rest[CHUNK * i :][:CHUNK] for i, name in enumerate(vectors)}
+            rows = dict(zip(scalars, columns, strict=False))
+            return apart(rows, owners, lists, lambda row: {name: row[name] for name in spec})
+
+        found = tf.data.Dataset.counter().map(chunk)
+        return found.take_while(lambda owners, *_: tf.size(owners) > 0).flat_map(elements)
 
     # A key of its own for every pass and every iterator, so that none disturbs another.
     key = tf.data.Dataset.from_tensors(0).map(
@@ -56,27 +61,27 @@ def _new_key() -> bytes:
     return uuid.uuid4().bytes
 
 
-class _Elements:
-    """Elements by number; in order, as they are asked for, each is made once."""
+class _Chunks:
+    """Chunks of elements by number; in order, as they are asked for, each is made once."""
 
     def __init__(self, make: Callable[..., Iterator[Element]], spec: Spec):
         self._make = make
-        self._nothing = {name: [] if each.shape.rank else b'' for name, each in spec.items()}
+        self.scalars = [name for name, each in spec.items() if not each.shape.rank]
+        self.vectors = [name for name, each in spec.items() if each.shape.rank]
         self._open: dict[bytes, tuple[Iterator[Element], int]] = {}
 
-    def __call__(self, key: bytes, number: np.integer, *args: np.generic) -> list[Any]:
+    def __call__(self, key: bytes, number: np.integer, *args: np.generic) -> list[np.ndarray]:
         elements, at = self._open.pop(key, (None, -1))
         if at != number:
-            elements = itertools.islice(self._make(*args), int(number), None)
-        element = next(elements, None)
-        if element is not None:
+            elements = itertools.islice(self._make(*args), int(number) * CHUNK, None)
+        chunk = list(itertools.islice(elements, CHUNK))
+        if chunk:
             self._open[key] = elements, int(number) + 1
-        values = element or self._nothing
-        return [element is not None, *(_as_array(values[name]) for name in self._nothing)]
-
-
-def _as_array(value: Any) -> Any:
-    return np.array(value, dtype=object) if isinstance(value, list) else value
+        columns = [np.arange(len(chunk), dtype=np.int32)]
+        columns += [np.array([each[name] for each in chunk], object) for name in self.scalars]
+        for name in self.vectors:
+            columns += filled([each[name] for each in chunk])
+        return columns
 
 
 class Kept:
