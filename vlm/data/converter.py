@@ -158,23 +158,8 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         texts = [name for name in shapes if name not in ('images', NAME)]
         sizes = [math.prod(shapes[name]) for name in texts]
 
-        # All but the images in one array (weights and masks are 0 and 1): a graph of small
-        # TensorFlow operations costs more than their work, and so does every array.
-        def make(files: np.ndarray, inputs: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
-            images = np.zeros((len(files), *shapes['images']), np.uint8)
-            numbers = np.zeros((len(files), sum(sizes)), np.int32)
-            names = []
-            for i, columns in enumerate(zip(files, inputs, targets, strict=True)):
-                example = [data for data in columns[0] if data != NO_STRING]
-                mask = self._load(example, images[i])
-                row = self._text(*(ids[ids != NO_NUMBER] for ids in columns[1:]), lengths)
-                row['decoder_loss_weights'] *= mask.any()
-                row['image_mask'] = mask
-                np.concatenate(
-                    [row[name].ravel() for name in texts], out=numbers[i], casting='unsafe'
-                )
-                names.append(_name(example))
-            return [numbers, images, np.array(names, object)]
+        def make(*chunk: np.ndarray) -> list[np.ndarray]:
+            return self._converted(chunk, lengths, shapes, texts)
 
         def convert(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             arguments = [features[name] for name in ('images', 'inputs', 'targets')]
@@ -192,6 +177,34 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
         if ds.element_spec.keys() != self.TASK_FEATURES.keys():
             ds = ds.map(lambda features: {name: features[name] for name in self.TASK_FEATURES})
         return in_chunks(ds, DECODED).map(convert, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+    def _converted(
+        self,
+        chunk: Sequence[np.ndarray],
+        lengths: Mapping[str, int],
+        shapes: Mapping[str, tuple[int, ...]],
+        texts: Sequence[str],
+    ) -> list[np.ndarray]:
+        """The features of the examples of a chunk: all `texts` as int32[c, N], images, names.
+
+        Weights and masks are 0 and 1. A graph of small TensorFlow operations would cost more than
+        their work, and so would every array.
+        """
+        examples = list(zip(*chunk, strict=True))
+        images = np.zeros((len(examples), *shapes['images']), np.uint8)
+        numbers, names = [], []
+        for example, room in zip(examples, images, strict=True):
+            files = [data for data in example[0] if data != NO_STRING]
+            row = self._text(*(ids[ids != NO_NUMBER] for ids in example[1:]), lengths)
+            row['image_mask'] = self._load(files, room)
+            row['decoder_loss_weights'] *= row['image_mask'].any()
+            numbers.append(
+                np.concatenate(
+                    [row[name].ravel() for name in texts], dtype=np.int32, casting='unsafe'
+                )
+            )
+            names.append(_name(files))
+        return [np.stack(numbers), images, np.array(names, object)]
 
     def _text(
         self, inputs: np.ndarray, targets: np.ndarray, lengths: Mapping[str, int]

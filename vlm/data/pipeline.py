@@ -33,6 +33,7 @@ Lengths = Mapping[str, int | None]
 Tokenizers = Mapping[str, Tokenizer | seqio.Vocabulary]
 Ids = dict[str, list[int]]  # of 'inputs', the prompts, and of 'targets', the answers
 TEXTS = ('inputs', 'targets')
+COLUMNS = (*TEXTS, 'meta')  # of a row, as bytes
 
 
 def read_examples(
@@ -44,7 +45,7 @@ def read_examples(
     """Preprocessor: examples of token ids from what the readers make of each record.
 
     With `group`, all pairs of a record in random order, as many as fit, are one example; without,
-    each pair is one, and the image's bytes are repeated, never its pixels. Examples are
+    each pair is one, and they share the image's bytes in memory. Examples are
     `{'images': string[n], 'inputs': int32[I], 'targets': int32[O], 'meta'}`, every prompt and every
     answer ended by EOS; `meta` is that of the first pair. A record that a reader cannot use yields
     none, is counted and named; so is a pair whose answer is blank: it would teach silence. The
@@ -54,60 +55,88 @@ def read_examples(
     def preprocess(
         dataset: tf.data.Dataset, output_features: Features, sequence_length: Lengths | None = None
     ) -> tf.data.Dataset:
-        resolved = [(read, template(task, prompt)) for task, read, prompt in parts]
-        tokenizers = tokenizers_of(output_features)
-        frame = image_frame()
-
-        def read_pairs(record: Record, rng: np.random.Generator) -> tuple[Record, list[Pair]]:
-            try:
-                record = turn_objects(record, frame)
-                if augment is not None:
-                    record = augment(record, rng)
-                record = place_objects(record, frame)
-                return record, [p for read, prompt in resolved for p in read(record, prompt, rng)]
-            except FAULTS as error:
-                bad_data.add('unusable_records', record['id'], f'{type(error).__name__}: {error}')
-                return record, []
-
-        def examples(
-            example_id: bytes, images: np.ndarray, fields: bytes, rng: np.random.Generator
-        ) -> tuple[list[bytes], list[tuple[Ids, str]]]:
-            """The tagged images of a record, and the ids and the meta of each row."""
-            files = [data for data in images if data != NO_STRING]
-            record = {**json.loads(fields), 'id': example_id.decode(), 'images': files}
-            record, pairs = read_pairs(record, rng)
-            named = list(_with_answers(zip(_ids(record, pairs), pairs, strict=True)))
-            if group and named:
-                rows = [[named[i] for i in rng.permutation(len(named))]]
-            else:
-                rows = [[pair] for pair in named]
-            metas = [json.dumps(row[0][1].to_meta(row[0][0])) for row in rows]
-            encoded = [encode_row(row, tokenizers, sequence_length or {}) for row in rows]
-            return _images(record, task), list(zip(encoded, metas, strict=True))
-
-        def call(ids: np.ndarray, images: np.ndarray, fields: np.ndarray, seed: np.ndarray):
-            tagged, owners, found = [], [], []
-            for i, record in enumerate(zip(ids, images, fields, strict=True)):
-                rng = np.random.default_rng([*seed.astype(np.uint32), i])
-                files, rows = examples(*record, rng)
-                tagged.append(files)
-                owners += [i] * len(rows)
-                found += rows
-            columns = [_as_bytes([row[name] for row, _ in found]) for name in TEXTS]
-            columns.append([meta.encode('ascii') for _, meta in found])
-            texts = [np.array(column, dtype=object) for column in columns]
-            return np.array(owners, np.int32), *texts, *filled(tagged)
+        make = _Rows(parts, augment, group, task, output_features, sequence_length or {})
 
         @seqio.map_over_dataset(num_seeds=1, num_parallel_calls=None)  # Python has one lock
         def read(chunk: Mapping[str, tf.Tensor], seed: Seed) -> tuple[tf.Tensor, ...]:
             arguments = [chunk['id'], chunk['images'], chunk['record'], seed]
-            dtypes = [tf.int32] + [tf.string] * (len(TEXTS) + 1 + CHUNK)
-            columns = numpy_function(call, arguments, dtypes)
+            dtypes = [tf.int32] + [tf.string] * (len(COLUMNS) + CHUNK)
+            columns = numpy_function(make, arguments, dtypes)
             return tuple(tf.ensure_shape(column, [None]) for column in columns)
 
-        return read(in_chunks(dataset)).flat_map(_rows)
+        def rows(owners: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
+            texts, images = columns[: len(COLUMNS)], columns[len(COLUMNS) :]
+            named = dict(zip(COLUMNS, texts, strict=True))
+            return apart(named, owners, {'images': images}, _example)
+
+        return read(in_chunks(dataset)).flat_map(rows)
 
     return preprocess
+
+
+class _Rows:
+    """Makes rows of a chunk of records: of each, which record's it is, its ids and its meta."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        augment: Augmentation | None,
+        group: bool,
+        task: str,
+        features: Features,
+        lengths: Lengths,
+    ):
+        self._parts = [(read, template(name, prompt)) for name, read, prompt in parts]
+        self._augment, self._group, self._task = augment, group, task
+        self._tokenizers, self._lengths = tokenizers_of(features), lengths
+        self._frame = image_frame()
+
+    def __call__(
+        self, ids: np.ndarray, images: np.ndarray, fields: np.ndarray, seed: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """The owners, a column each of `COLUMNS`, and the tagged images of each record."""
+        owners, rows, tagged = [], [], []
+        for i, (example_id, files, rest) in enumerate(zip(ids, images, fields, strict=True)):
+            images_of = [data for data in files if data != NO_STRING]
+            record = {**json.loads(rest), 'id': example_id.decode(), 'images': images_of}
+            rng = np.random.default_rng([*seed.astype(np.uint32), i])
+            record, pairs = self._pairs(record, rng)
+            made = self._rows(record, pairs, rng)
+            tagged.append(_images(record, self._task))
+            owners += [i] * len(made)
+            rows += made
+        columns = [[row[name] for row in rows] for name in COLUMNS]
+        texts = (np.array(column, dtype=object) for column in columns)
+        return np.array(owners, np.int32), *texts, *filled(tagged)
+
+    def _pairs(self, record: Record, rng: np.random.Generator) -> tuple[Record, list[Pair]]:
+        """The record as its augmentation and frame have it, and what the readers make of it."""
+        try:
+            record = turn_objects(record, self._frame)
+            if self._augment is not None:
+                record = self._augment(record, rng)
+            record = place_objects(record, self._frame)
+            return record, [p for read, prompt in self._parts for p in read(record, prompt, rng)]
+        except FAULTS as error:
+            bad_data.add('unusable_records', record['id'], f'{type(error).__name__}: {error}')
+            return record, []
+
+    def _rows(
+        self, record: Record, pairs: list[Pair], rng: np.random.Generator
+    ) -> list[dict[str, bytes]]:
+        named = list(_with_answers(zip(_ids(record, pairs), pairs, strict=True)))
+        if self._group and named:
+            rows = [[named[i] for i in rng.permutation(len(named))]]
+        else:
+            rows = [[pair] for pair in named]
+        return [self._encoded(row) for row in rows]
+
+    def _encoded(self, row: list[tuple[str, Pair]]) -> dict[str, bytes]:
+        # As bytes, rows of any length are one array, which TensorFlow slices fast.
+        ids = encode_row(row, self._tokenizers, self._lengths)
+        example_id, pair = row[0]
+        columns = {name: np.array(ids[name], np.int32).tobytes() for name in TEXTS}
+        return {**columns, 'meta': json.dumps(pair.to_meta(example_id)).encode('ascii')}
 
 
 def tokenizers_of(features: Features) -> Tokenizers:
@@ -181,17 +210,6 @@ def _with_answers(named: Iterable[tuple[str, Pair]]) -> Iterator[tuple[str, Pair
 def _images(record: Record, task: str) -> list[bytes]:
     # An image that is missing is told as one that cannot be decoded: the bytes carry the id.
     return [tag_image(data, record['id'], task) for data in record['images'] or [b'']]
-
-
-def _as_bytes(rows: Sequence[list[int]]) -> list[bytes]:
-    """The ids of each row: rows of any length are then one array, which TensorFlow slices fast."""
-    return [np.array(row, np.int32).tobytes() for row in rows]
-
-
-def _rows(owners: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
-    texts = len(TEXTS) + 1
-    rows = dict(zip((*TEXTS, 'meta'), columns[:texts], strict=True))
-    return apart(rows, owners, {'images': columns[texts:]}, _example)
 
 
 def _example(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
