@@ -50,6 +50,16 @@ def shown(features: dict, prefix: str = 'decoder_') -> dict[str, list[int]]:
     }
 
 
+@pytest.mark.parametrize('count', [0, 3, 9])
+def test_as_many_examples_are_known_of_as_went_in(count):
+    rows = examples(*[([png(i)], [10, 1], [20, 1]) for i in range(count)])
+    known = rows.apply(tf.data.experimental.assert_cardinality(count))
+    for dataset, want in [(known, count), (rows, tf.data.UNKNOWN_CARDINALITY)]:
+        made = ImageTextFeatureConverter(frame=Frame((8, 8)))(dataset, SMALL)
+        assert made.cardinality() == want
+        assert [int(e['images'][0, 0, 0, 0]) for e in made.as_numpy_iterator()] == [*range(count)]
+
+
 def test_features_of_the_decoder_prefix(convert):
     pair, cut = ([png(7)], [10, 1], [20, 1]), ([png(9)], [10, 11, 12, 1], [20, 21, 22])
     made, full = convert(examples(pair, cut), SMALL)

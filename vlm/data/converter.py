@@ -176,7 +176,12 @@ class ImageTextFeatureConverter(seqio.FeatureConverter):
 
         if ds.element_spec.keys() != self.TASK_FEATURES.keys():
             ds = ds.map(lambda features: {name: features[name] for name in self.TASK_FEATURES})
-        return in_chunks(ds, DECODED).map(convert, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+        chunks = in_chunks(ds, DECODED).map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+        examples, count = chunks.unbatch(), ds.cardinality()
+        if count < 0:  # unknown or infinite
+            return examples
+        # T5X asks how many there are, and `unbatch` has forgotten.
+        return examples.apply(tf.data.experimental.assert_cardinality(count))
 
     def _converted(
         self,
